@@ -1,0 +1,37 @@
+/* The heap, with a hook before each allocation. */
+#include "engine/base/alloc.h"
+
+#include <stdlib.h>
+
+_Bool (*mem_test_hook)(size_t size);
+
+static _Bool allowed(size_t size)
+{
+	return !mem_test_hook || mem_test_hook(size);
+}
+
+void *mem_alloc(size_t size)
+{
+	return allowed(size) ? malloc(size ? size : 1) : NULL;
+}
+
+void *mem_zalloc(size_t size)
+{
+	return allowed(size) ? calloc(1, size ? size : 1) : NULL;
+}
+
+void *mem_realloc(void *p, size_t size)
+{
+	return allowed(size) ? realloc(p, size ? size : 1) : NULL;
+}
+
+void mem_free(void *p)
+{
+	free(p);
+}
+
+void *mem_alloc_aligned(size_t size)
+{
+	size_t rounded = (size + 63) & ~(size_t)63;
+	return allowed(size) ? aligned_alloc(64, rounded ? rounded : 64) : NULL;
+}

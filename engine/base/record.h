@@ -1,0 +1,36 @@
+/*
+ * The value of a KIND_PUT entry: what surrounds a user's bytes.
+ *
+ *     flags   1 byte: bit 0 expiry present, bit 1 attributes present; others 0
+ *     time    8 bytes, ns since 1970, little-endian
+ *     expiry  8 bytes, if bit 0
+ *     attr    varint length and bytes, if bit 1
+ *     value   the rest
+ *
+ * Its size and attributes are readable without the value when that is separated (flag bits are kept
+ * for it); format.md has the details.
+ */
+#ifndef WOMBAT_BASE_RECORD_H
+#define WOMBAT_BASE_RECORD_H
+
+#include "engine/base/buf.h"
+
+enum { RECORD_HEADER_MAX = 1 + 8 + 8 + 10, RECORD_ATTR_MAX = 65536 };
+
+struct record {
+	uint64_t time_ns;
+	uint64_t expiry_ns; /* 0: never */
+	struct wombat_slice attr;
+	struct wombat_slice value;
+};
+
+/* Bytes that the encoding of `r` takes; then writes exactly these at p. */
+size_t record_encoded_size(const struct record *r);
+size_t record_encode_header(uint8_t *p, const struct record *r); /* all but attr bytes and value: flags, time, expiry, attr length */
+void record_encode(uint8_t *p, const struct record *r);
+/* The slices point into `bytes`. WOMBAT_CORRUPTION: not such an encoding. */
+MUST_CHECK enum wombat_status record_decode(struct wombat_slice bytes, struct record *out);
+
+static inline bool record_expired(uint64_t expiry_ns, uint64_t now_ns) { return expiry_ns && expiry_ns <= now_ns; }
+
+#endif

@@ -1,0 +1,49 @@
+/*
+ * Sharded cache of counted entries with charges and a byte budget, least recently used out first.
+ *
+ * An entry is found by a 128-bit key. Whoever holds a handle keeps the entry alive; the cache drops
+ * unheld entries to stay within its budget, the oldest first. Each shard has one short lock, which is
+ * never held while an entry is made or destroyed.
+ */
+#ifndef WOMBAT_CACHE_LRU_H
+#define WOMBAT_CACHE_LRU_H
+
+#include "engine/base/status.h"
+
+struct lru;
+struct lru_handle;
+
+struct lru_key {
+	uint64_t owner; /* file number, for instance */
+	uint64_t item;  /* offset in it */
+};
+
+struct lru_counts {
+	uint64_t hits, misses, inserts, evictions;
+	uint64_t bytes, entries;   /* now */
+	uint64_t pinned_bytes;     /* of these, held by somebody */
+};
+
+/* `shards`: a power of two. */
+MUST_CHECK enum wombat_status lru_new(uint64_t capacity_bytes, unsigned shards, struct lru **out);
+void lru_free(struct lru *c); /* no handle may be out */
+/* NULL: not there. Else held until lru_release. Counts a hit or a miss unless `quiet`. */
+struct lru_handle *lru_lookup(struct lru *c, struct lru_key key, bool quiet);
+/*
+ * Gives `value` to the cache and returns it held; `destroy` ends it, in any thread. When another thread
+ * inserted the key meanwhile, that entry is returned and `value` destroyed. NULL: out of memory (`value`
+ * stays the caller's).
+ */
+struct lru_handle *lru_insert(struct lru *c, struct lru_key key, void *value, size_t charge_bytes,
+	void (*destroy)(void *value));
+void lru_ref(struct lru *c, struct lru_handle *h); /* one more hold */
+void lru_release(struct lru *c, struct lru_handle *h);
+void *lru_value(const struct lru_handle *h);
+/* Drops the entry (once unheld); later lookups miss. */
+void lru_erase(struct lru *c, struct lru_key key);
+/* Evicts what is over the new budget. */
+void lru_set_capacity(struct lru *c, uint64_t capacity_bytes);
+uint64_t lru_capacity(const struct lru *c);
+void lru_counts(struct lru *c, struct lru_counts *out);
+
+#endif

@@ -1,0 +1,45 @@
+/*
+ * Chooses what to compact from a version: pure, no I/O, no locks of its own (the caller holds the state
+ * lock, since it reads and sets file_meta.compacting).
+ */
+#ifndef WOMBAT_COMPACT_PICKER_H
+#define WOMBAT_COMPACT_PICKER_H
+
+#include "engine/version/version_set.h"
+
+struct compaction_inputs {
+	struct version *version;     /* counted */
+	unsigned level, output_level;
+	struct file_meta **files[2]; /* of level, of output_level; owned arrays, files held by the version */
+	size_t count[2];
+	struct file_meta **grandparents; /* of output_level + 1, overlapping: outputs are cut by them */
+	size_t grandparent_count;
+	uint64_t bytes;
+	bool trivial_move;           /* the one input can be moved as it is */
+	bool bottom;                 /* nothing of its key range lies below output_level */
+	const char *reason;          /* static: "level 0 files", "level size", "tombstones", "expiry", "manual" */
+};
+
+struct picker_state {
+	struct buf cursor[LEVELS_MAX]; /* where the last compaction of a level ended: round robin */
+};
+void picker_state_done(struct picker_state *p);
+
+struct picker_options {
+	uint64_t max_table_size;
+	uint64_t now_ns;               /* for expired records */
+	double tombstone_ratio;        /* a file with more of its entries deleted is compacted (0.5) */
+};
+
+/* The most urgent job that can run beside those that run, its files marked compacting. False: none is
+ * due, or all due ones wait for running ones. WOMBAT_NO_MEMORY in *status. */
+bool picker_pick(struct picker_state *p, struct version_set *set, struct version *v,
+	const struct picker_options *options, struct compaction_inputs *out, enum wombat_status *status);
+/* The next step of a manual compaction of [from, to) at `level`: its overlapping files and those below.
+ * `*wait`: files of it are busy, ask again after a job ended. False and not *wait: nothing to do here. */
+bool picker_pick_range(struct version_set *set, struct version *v, unsigned level, struct wombat_slice from,
+	struct wombat_slice to, struct compaction_inputs *out, bool *wait, enum wombat_status *status);
+/* Unmarks the files; frees. State lock held. */
+void compaction_inputs_done(struct compaction_inputs *in);
+
+#endif

@@ -1,0 +1,193 @@
+/*
+ * `wombat check`: reads a whole database that nobody has open and says what it found.
+ *
+ * In this order: lock, configuration, manifest, then (when the manifest can be read) every table it names - all
+ * checksums, order within and between blocks, counts - and that the tables of a level do not overlap; last the
+ * write-ahead log, by a replay that changes nothing. One finding does not keep it from looking on.
+ */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "engine/base/alloc.h"
+#include "engine/db/db_impl.h"
+
+struct checker {
+	struct env *env;
+	const char *dir;
+	void (*report)(void *arg, bool is_damage, const char *sentence);
+	void *arg;
+	uint64_t damage, tables, entries, wal_changes;
+	struct table_cache *cache;
+	struct mutex state_mu;
+};
+
+static void say(struct checker *c, bool is_damage, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void say(struct checker *c, bool is_damage, const char *format, ...)
+{
+	char sentence[1024];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(sentence, sizeof sentence, format, args);
+	va_end(args);
+	c->damage += is_damage;
+	c->report(c->arg, is_damage, sentence);
+}
+
+static void on_manifest(void *arg, bool is_damage, const char *sentence)
+{
+	say(arg, is_damage, "%s", sentence);
+}
+
+static void on_table(void *arg, const char *sentence)
+{
+	say(arg, true, "%s", sentence);
+}
+
+static void check_table(struct checker *c, const struct file_meta *file)
+{
+	struct table *table;
+	struct lru_handle *handle;
+	uint64_t before = c->damage;
+	if (table_cache_acquire(c->cache, file->number, &table, &handle) != WOMBAT_OK) {
+		say(c, true, "%s", wombat_last_error());
+		return;
+	}
+	if (table_check(table, on_table, c) != WOMBAT_OK && c->damage == before)
+		say(c, true, "%s", wombat_last_error());
+	table_cache_release(c->cache, handle);
+	c->tables++;
+	c->entries += file->summary.entries;
+}
+
+/* Tables of a deeper level follow each other: no key in two of them. */
+static void check_level_order(struct checker *c, const struct version *v, unsigned level)
+{
+	const struct file_list *list = &v->levels[level];
+	for (size_t i = 1; i < list->count; i++) {
+		const struct file_meta *a = list->files[i - 1], *b = list->files[i];
+		int order = slice_compare(buf_slice(&a->summary.largest), buf_slice(&b->summary.smallest));
+		if (order > 0 || (order == 0 && !a->summary.largest_excluded))
+			say(c, true, "level %u: tables %06" PRIu64 " and %06" PRIu64 " overlap", level, a->number, b->number);
+	}
+}
+
+static enum wombat_status count_changes(void *arg, uint64_t sequence, uint64_t time_ns, uint32_t count,
+					struct wombat_slice body, uint32_t epoch)
+{
+	struct checker *c = arg;
+	struct cursor cursor = cursor_of(body);
+	uint32_t seen = 0;
+	(void)time_ns;
+	(void)epoch;
+	while (cursor_left(&cursor) > 0) {
+		struct batch_change change;
+		enum wombat_status s = write_batch_next(&cursor, &change);
+		if (s != WOMBAT_OK)
+			return s;
+		seen++;
+	}
+	if (seen != count)
+		return fail(WOMBAT_CORRUPTION, "%s: the write-ahead log's record of sequence %" PRIu64 " holds %u changes, "
+			    "not %u", c->dir, sequence, seen, count);
+	c->wal_changes += seen;
+	return WOMBAT_OK;
+}
+
+static void check_wal(struct checker *c, uint64_t flushed_sequence)
+{
+	struct wal_replay replay = { 0 };
+	enum wombat_status s = wal_replay(c->env, c->dir, flushed_sequence, count_changes, c, &replay, NULL);
+	if (s != WOMBAT_OK)
+		say(c, true, "%s", wombat_last_error());
+	else if (replay.torn)
+		say(c, false, "the write-ahead log ends in an incomplete record, in segment %06" PRIu64 " at offset %" PRIu64
+		    ": it was never acknowledged as durable", replay.torn_file, replay.torn_offset);
+}
+
+static enum wombat_status check_files(struct checker *c, const struct options *o)
+{
+	struct version_set *set = NULL;
+	struct version_set_options options = {
+		.env = c->env, .dir = c->dir, .tables = c->cache, .state = &c->state_mu, .shape = db_shape(o),
+		.read_only = true,
+	};
+	enum wombat_status s = version_set_open(&options, false, &set);
+	if (s != WOMBAT_OK) {
+		if (c->damage == 0)
+			say(c, true, "%s", wombat_last_error());
+		return WOMBAT_OK;
+	}
+	struct version *v = version_set_current(set);
+	for (unsigned level = 0; level < v->level_count; level++) {
+		for (size_t i = 0; i < v->levels[level].count; i++)
+			check_table(c, v->levels[level].files[i]);
+		if (level > 0)
+			check_level_order(c, v, level);
+	}
+	version_unref(v);
+	check_wal(c, version_set_flushed_sequence(set));
+	version_set_free(set);
+	return WOMBAT_OK;
+}
+
+static enum wombat_status check_locked(struct checker *c)
+{
+	char path[FILENAME_PATH_MAX];
+	struct buf text = { 0 };
+	struct wombat_options config = { .explicit_mask = 0 };
+	options_defaults(&config.values);
+	if (!filename_path(path, c->dir, FILE_CONFIG, 0))
+		return fail(WOMBAT_INVALID, "the path %s is too long", c->dir);
+	enum wombat_status s = env_read_file(c->env, path, 1 << 20, &text);
+	if (s == WOMBAT_OK && text.size &&
+	    options_parse_text(&config, path, (const char *)text.data, text.size) != WOMBAT_OK)
+		say(c, true, "%s", wombat_last_error());
+	buf_done(&text);
+	if (s != WOMBAT_OK && s != WOMBAT_NOT_FOUND)
+		return s;
+	struct table_options tables = { .verify_checksums = true };
+	s = table_cache_new(c->env, c->dir, 64, &tables, &c->cache);
+	if (s == WOMBAT_OK)
+		s = manifest_check(c->env, c->dir, on_manifest, c);
+	if (s == WOMBAT_OK || s == WOMBAT_CORRUPTION)
+		s = check_files(c, &config.values);
+	if (s == WOMBAT_OK)
+		say(c, false, "%" PRIu64 " tables with %" PRIu64 " entries and %" PRIu64 " changes in the write-ahead log read",
+		    c->tables, c->entries, c->wal_changes);
+	table_cache_free(c->cache);
+	return s;
+}
+
+enum wombat_status db_check_env(struct env *env, const char *dir,
+				void (*report)(void *arg, bool is_damage, const char *sentence), void *arg)
+{
+	struct checker c = { .env = env, .dir = dir, .report = report, .arg = arg };
+	char path[FILENAME_PATH_MAX];
+	uint64_t size;
+	struct env_lock *lock = NULL;
+	if (!filename_path(path, dir, FILE_CURRENT, 0))
+		return fail(WOMBAT_INVALID, "the path %s is too long", dir);
+	enum wombat_status s = env->calls->file_size(env, path, &size);
+	if (s == WOMBAT_NOT_FOUND)
+		return fail(WOMBAT_NOT_FOUND, "there is no database in %s", dir);
+	if (s != WOMBAT_OK || !filename_path(path, dir, FILE_LOCK, 0))
+		return s;
+	s = env->calls->lock(env, path, "wombat check\n\n", &lock);
+	if (s == WOMBAT_BUSY)
+		return fail(WOMBAT_BUSY, "%s is in use; `wombat check` needs it closed", dir);
+	if (s != WOMBAT_OK)
+		return s;
+	mutex_init(&c.state_mu, LOCK_RANK_STATE);
+	s = check_locked(&c);
+	mutex_done(&c.state_mu);
+	env->calls->unlock(lock);
+	if (s != WOMBAT_OK)
+		return s;
+	return c.damage ? fail(WOMBAT_CORRUPTION, "%s is damaged: %" PRIu64 " findings", dir, c.damage) : WOMBAT_OK;
+}
+
+enum wombat_status wombat_check(const char *dir, void (*report)(void *arg, bool is_damage, const char *sentence), void *arg)
+{
+	return db_check_env(env_posix(), dir, report, arg);
+}

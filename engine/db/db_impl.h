@@ -1,0 +1,191 @@
+/*
+ * The database behind struct wombat, shared by the db_*.c files.
+ *
+ * Who changes what. Writers queue; their leader alone appends to the WAL, adds to the memtable and
+ * advances the sequence numbers (db_write.c). The state lock guards the list of memtables, the versions and
+ * background work (db_background.c). Readers pin a read view (db_read.c): the memtables and the version as of
+ * one moment, immutable as a set.
+ */
+#ifndef WOMBAT_DB_DB_IMPL_H
+#define WOMBAT_DB_DB_IMPL_H
+
+#include <stdatomic.h>
+
+#include "engine/base/mutex.h"
+#include "engine/compact/flush.h"
+#include "engine/compact/scheduler.h"
+#include "engine/db/db.h"
+#include "engine/db/options.h"
+#include "engine/db/stats.h"
+#include "engine/env/filename.h"
+#include "engine/mem/write_batch.h"
+#include "engine/wal/wal_reader.h"
+#include "engine/wal/wal_writer.h"
+
+enum { MEMTABLES_MAX = 64 + 2 };
+
+/* A memtable and what recovery must know of it. */
+struct mem_slot {
+	struct memtable *table;
+	uint64_t last_sequence;  /* of its changes; set when it is full */
+	uint32_t first_epoch;    /* WAL segments from this epoch on hold its changes */
+};
+
+/* What a read looks at: counted, never changed once installed. */
+struct read_view {
+	atomic_int refs;
+	struct version *version;
+	size_t memtable_count;
+	struct memtable *memtables[]; /* newest first: the active one, then those that wait for flush */
+};
+
+struct wombat_snapshot {
+	struct wombat_snapshot *prev, *next; /* guarded by snapshots_mu */
+	uint64_t sequence;
+};
+
+/* A write waiting in the queue, on its caller's stack. */
+struct write_request {
+	struct wombat_slice body;
+	uint32_t count;
+	bool sync;
+	bool rotate;                 /* no change: hand the memtable over for flush; leads alone */
+	enum wombat_status status;
+	char detail[256];            /* the sentence of a failure, for the caller's thread */
+	uint64_t last_sequence;
+	struct write_request *next;
+	/* WAITING, then LEAD or DONE by the leader before. Release: the fields above are set before. */
+	atomic_int state;
+	bool sleeping;               /* guarded by write_mu: wake it through `wake` */
+	struct condition *wake;
+};
+
+struct wombat {
+	/* Fixed after open. */
+	struct env *env;
+	char *dir;
+	bool read_only;
+	uint64_t opened_ns;          /* monotonic */
+	struct env_lock *lock;
+	struct lru *block_cache;
+	struct table_cache *tables;
+	struct version_set *versions;
+	struct wal_writer *wal;      /* NULL when read-only */
+	struct scheduler *scheduler; /* NULL when read-only */
+	struct table_counts table_counts;
+	struct throttle compaction_throttle;
+	struct throttle write_throttle;
+	struct stats *stats;
+
+	/* Options. `options` changes under control_mu and state_mu together, either suffices to read it; `live` are copies of what hot paths need: relaxed, since a
+	 * change need only be seen soon. */
+	struct mutex control_mu;
+	struct options options;
+	struct {
+		atomic_uint_fast64_t mem_table_size, num_memtables, max_key_size, max_value_size, sync_interval_ms;
+		atomic_uint_fast64_t write_throttle;
+		atomic_size_t read_ahead_size;
+		atomic_bool sync_writes;
+	} live;
+
+	/* The writer queue. */
+	struct mutex write_mu;
+	struct write_request *queue_head, *queue_tail; /* guarded by write_mu */
+	bool leading;                                  /* guarded by write_mu: a leader is at work */
+
+	/* The leader's alone: whoever leads has them. `active` changes under state_mu as well, so that those who
+	 * hold that may read it. */
+	struct mem_slot active;
+	uint64_t last_sequence;
+	uint64_t stall_debt_ns;      /* of slow-down, not yet slept */
+
+	/* Release by the leader after a group is in the memtable; acquire by readers. */
+	atomic_uint_fast64_t visible_sequence;
+
+	/* Background state, guarded by state_mu. */
+	struct mutex state_mu;
+	struct condition state_changed;
+	struct mem_slot waiting[MEMTABLES_MAX];        /* oldest first */
+	size_t waiting_count;
+	bool flushing;
+	unsigned compactions_running;
+	unsigned pause_depth;
+	struct picker_state picker;
+	uint64_t *obsolete;                            /* numbers of tables that edits removed */
+	size_t obsolete_count, obsolete_capacity;
+	char background_detail[512];
+	/* Set under state_mu once, read anywhere; acquire so that the detail is there. */
+	atomic_int background_status;
+
+	/* What a writer is to do, derived from the state after each change of it. Relaxed: a hint. */
+	atomic_int stall_kind;
+	atomic_uint_fast64_t stall_delay_ns_per_kib;
+
+	struct mutex view_mu;
+	struct read_view *view;      /* guarded by view_mu */
+
+	struct mutex snapshots_mu;
+	struct wombat_snapshot snapshots; /* ring's head, oldest next; guarded by snapshots_mu */
+	size_t snapshot_count;
+
+	atomic_bool closing;
+};
+
+/* ---- db_read.c ---- */
+
+/* The present view, counted. */
+struct read_view *db_view_acquire(struct wombat *db);
+void db_view_release(struct read_view *view);
+/* Makes a view of the present memtables and version the one that new readers get. */
+MUST_CHECK enum wombat_status db_view_install_locked(struct wombat *db) REQUIRES(&db->state_mu);
+
+/* A key with its keyspace byte before it: on the stack unless it is long. */
+struct db_key {
+	struct wombat_slice slice;
+	uint8_t *heap;
+	uint8_t room[512];
+};
+MUST_CHECK enum wombat_status db_key_init(struct db_key *k, unsigned keyspace, struct wombat_slice key);
+void db_key_done(struct db_key *k);
+
+/* ---- db_write.c ---- */
+
+MUST_CHECK enum wombat_status db_write_body(struct wombat *db, struct wombat_slice body, uint32_t count, unsigned flags,
+	uint64_t *out_sequence);
+/* Hands the active memtable over for flush when it holds anything, as a writer in the queue would. */
+MUST_CHECK enum wombat_status db_rotate_memtable(struct wombat *db);
+
+/* ---- db_background.c ---- */
+
+bool db_background_run(void *db, enum scheduler_lane lane);
+/* After any change of memtables, versions or options: stalls and work that is now due. */
+void db_state_changed_locked(struct wombat *db) REQUIRES(&db->state_mu);
+/* The first failure in the background: read-only from here on. */
+void db_background_fail_locked(struct wombat *db, enum wombat_status status) REQUIRES(&db->state_mu);
+/* WOMBAT_OK, or fail(WOMBAT_READ_ONLY) with the first cause. */
+MUST_CHECK enum wombat_status db_check_writable(struct wombat *db);
+/* Waits until no memtable waits and none is being flushed. */
+MUST_CHECK enum wombat_status db_wait_flushed(struct wombat *db);
+/* Writes memtables, oldest first, to level 0 in the calling thread. Drops and takes state_mu. */
+MUST_CHECK enum wombat_status db_flush_slots_locked(struct wombat *db, struct mem_slot *slots, size_t count) REQUIRES(&db->state_mu);
+
+/* ---- db_gc.c ---- */
+
+/* Removes what edits made obsolete and nobody reads any more. */
+void db_remove_obsolete(struct wombat *db);
+/* At open: files of a crashed process that no manifest knows. */
+MUST_CHECK enum wombat_status db_remove_orphans(struct wombat *db);
+enum wombat_status db_note_obsolete_locked(struct wombat *db, const struct version_edit *edit) REQUIRES(&db->state_mu);
+
+/* ---- snapshot.c ---- */
+
+/* Ascending sequences that must stay readable, the newest state's last; from mem_alloc. */
+MUST_CHECK enum wombat_status db_snapshot_list(struct wombat *db, uint64_t **out, size_t *out_count);
+
+/* ---- db_options.c ---- */
+
+/* Copies db->options to where they act. */
+void db_options_apply_locked(struct wombat *db) REQUIRES(&db->control_mu);
+struct version_shape db_shape(const struct options *o);
+
+#endif

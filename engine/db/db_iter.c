@@ -1,0 +1,404 @@
+/*
+ * What a user scans: one keyspace's live records, over the merge of memtables and tables.
+ *
+ * The merge gives every version of every key, newest first. Going forward, the first version of a key that the
+ * iterator's sequence can see decides; the rest of that key is skipped. Going backward, versions of a key come
+ * oldest first, so the last one that can be seen decides, and is known only when the merge has moved past the
+ * key: key and value are then kept in buffers of our own.
+ *
+ *     FORWARD   the merge stands on the entry that is shown; `record` borrows from it
+ *     BACKWARD  the merge stands before all versions of the key that is shown; `record` borrows from `kept`
+ *
+ * Range tombstones of all sources are collected once, when the iterator is made.
+ */
+#include "engine/base/alloc.h"
+#include "engine/db/db_impl.h"
+#include "engine/iter/merge_iter.h"
+
+struct wombat_iter {
+	struct wombat *db;
+	struct read_view *view;
+	struct iter *merge;
+	struct range_fragments *ranges;   /* NULL: none */
+	size_t range_at;                  /* the fragment that the last question ended in */
+	uint64_t sequence;
+	uint64_t now_ns;                  /* one moment for all expiries */
+	struct buf lower, upper;          /* with the keyspace byte; the keyspace's own bounds at least */
+	bool meta_only;
+	bool valid;
+	bool backward;
+	enum wombat_status status;
+	struct wombat_record record;
+	struct buf skip;                  /* FORWARD: versions of this key are passed over */
+	bool skipping;
+	struct buf kept_key, kept_value;  /* BACKWARD: what is shown */
+	uint64_t kept_tag;
+};
+
+/* ---- What shows ---------------------------------------------------------------------------- */
+
+/* The newest tombstone's sequence over `key`. Neighbouring questions mostly fall into the same fragment. */
+static uint64_t range_cover(struct wombat_iter *it, struct wombat_slice key)
+{
+	size_t count = range_fragments_count(it->ranges);
+	if (count == 0)
+		return 0;
+	if (it->range_at < count) {
+		const struct range_fragment *f = range_fragments_at(it->ranges, it->range_at);
+		bool behind_last = it->range_at == 0 ||
+				   slice_compare(range_fragments_at(it->ranges, it->range_at - 1)->end, key) <= 0;
+		if (behind_last && slice_compare(key, f->begin) < 0)
+			return 0;
+	}
+	it->range_at = range_fragments_find(it->ranges, key);
+	return range_fragments_cover(it->ranges, key, it->sequence);
+}
+
+static void set_error(struct wombat_iter *it, enum wombat_status s)
+{
+	it->status = s;
+	it->valid = false;
+	stats_error(it->db->stats, s);
+}
+
+/* Makes the entry the shown record. False: deleted or expired, or (status) damaged. */
+static bool show(struct wombat_iter *it, struct wombat_slice key, uint64_t tag, struct wombat_slice value)
+{
+	if (tag_kind(tag) != KIND_PUT || tag_sequence(tag) < range_cover(it, key))
+		return false;
+	struct record r;
+	enum wombat_status s = record_decode(value, &r);
+	if (s != WOMBAT_OK) {
+		set_error(it, s);
+		return false;
+	}
+	if (record_expired(r.expiry_ns, it->now_ns))
+		return false;
+	it->record = (struct wombat_record){
+		.key = slice_make(key.data + 1, key.size - 1),
+		.value = it->meta_only ? (struct wombat_slice){ NULL, 0 } : r.value,
+		.attr = r.attr,
+		.value_size = r.value.size,
+		.time_ns = r.time_ns,
+		.expiry_ns = r.expiry_ns,
+		.sequence = tag_sequence(tag),
+	};
+	it->valid = true;
+	return true;
+}
+
+/* ---- Forward ------------------------------------------------------------------------------- */
+
+static void forward_to_visible(struct wombat_iter *it)
+{
+	struct iter *m = it->merge;
+	it->valid = false;
+	it->backward = false;
+	for (; m->valid; iter_next(m)) {
+		if (slice_compare(m->key, buf_slice(&it->upper)) >= 0)
+			return;
+		if (tag_sequence(m->tag) > it->sequence)
+			continue;
+		if (it->skipping && slice_equal(m->key, buf_slice(&it->skip)))
+			continue;
+		it->skipping = false;
+		if (show(it, m->key, m->tag, m->value) || it->status != WOMBAT_OK)
+			return;
+		/* Not shown: its older versions must not be either. */
+		enum wombat_status s = buf_set(&it->skip, m->key);
+		if (s != WOMBAT_OK) {
+			set_error(it, s);
+			return;
+		}
+		it->skipping = true;
+	}
+	if (m->status != WOMBAT_OK)
+		set_error(it, m->status);
+}
+
+static bool seek_forward(struct wombat_iter *it, struct wombat_slice key)
+{
+	it->status = WOMBAT_OK;
+	it->skipping = false;
+	if (slice_compare(key, buf_slice(&it->lower)) < 0)
+		key = buf_slice(&it->lower);
+	/* Versions too new to be seen sort before this tag. */
+	iter_seek(it->merge, key, tag_make(it->sequence, (enum ikey_kind)0xff));
+	forward_to_visible(it);
+	return it->valid;
+}
+
+/* The merge stands before all versions of the shown key: moves it behind them, by skipping them. */
+static bool turn_forward(struct wombat_iter *it)
+{
+	enum wombat_status s = buf_set(&it->skip, buf_slice(&it->kept_key));
+	if (s != WOMBAT_OK) {
+		set_error(it, s);
+		return false;
+	}
+	it->skipping = true;
+	iter_seek(it->merge, buf_slice(&it->kept_key), TAG_MAX);
+	return true;
+}
+
+bool wombat_iter_next(struct wombat_iter *it)
+{
+	if (it->backward) {
+		if (!turn_forward(it))
+			return false;
+	} else {
+		enum wombat_status s = buf_set(&it->skip, it->merge->key);
+		if (s != WOMBAT_OK) {
+			set_error(it, s);
+			return false;
+		}
+		it->skipping = true;
+		iter_next(it->merge);
+	}
+	forward_to_visible(it);
+	return it->valid;
+}
+
+/* ---- Backward ------------------------------------------------------------------------------ */
+
+/* Keeps a copy of the entry that the merge stands on as the newest seen so far of its key. */
+static bool keep(struct wombat_iter *it)
+{
+	enum wombat_status s = buf_set(&it->kept_key, it->merge->key);
+	if (s == WOMBAT_OK)
+		s = buf_set(&it->kept_value, it->merge->value);
+	if (s != WOMBAT_OK) {
+		set_error(it, s);
+		return false;
+	}
+	it->kept_tag = it->merge->tag;
+	return true;
+}
+
+/* From the merge's place backwards: gathers one key's newest visible version at a time until one shows. */
+static void backward_to_visible(struct wombat_iter *it)
+{
+	struct iter *m = it->merge;
+	it->valid = false;
+	it->backward = true;
+	bool have = false;
+	for (;;) {
+		if (!m->valid && m->status != WOMBAT_OK) {
+			set_error(it, m->status);
+			return;
+		}
+		bool in_bounds = m->valid && slice_compare(m->key, buf_slice(&it->lower)) >= 0;
+		if (have && (!in_bounds || !slice_equal(m->key, buf_slice(&it->kept_key)))) {
+			if (show(it, buf_slice(&it->kept_key), it->kept_tag, buf_slice(&it->kept_value)) ||
+			    it->status != WOMBAT_OK)
+				break;
+			have = false;
+		}
+		if (!in_bounds)
+			break;
+		if (tag_sequence(m->tag) <= it->sequence) {
+			if (!keep(it))
+				return;
+			have = true;
+		}
+		iter_prev(m);
+	}
+}
+
+static bool seek_backward(struct wombat_iter *it, struct wombat_slice before, uint64_t tag)
+{
+	it->status = WOMBAT_OK;
+	iter_seek_before(it->merge, before, tag);
+	backward_to_visible(it);
+	return it->valid;
+}
+
+bool wombat_iter_prev(struct wombat_iter *it)
+{
+	if (!it->backward) {
+		enum wombat_status s = buf_set(&it->kept_key, it->merge->key);
+		if (s != WOMBAT_OK) {
+			set_error(it, s);
+			return false;
+		}
+		return seek_backward(it, buf_slice(&it->kept_key), TAG_MAX);
+	}
+	backward_to_visible(it);
+	return it->valid;
+}
+
+/* ---- Positioning --------------------------------------------------------------------------- */
+
+bool wombat_iter_first(struct wombat_iter *it)
+{
+	return seek_forward(it, buf_slice(&it->lower));
+}
+
+bool wombat_iter_last(struct wombat_iter *it)
+{
+	return seek_backward(it, buf_slice(&it->upper), TAG_MAX);
+}
+
+bool wombat_iter_seek(struct wombat_iter *it, struct wombat_slice key)
+{
+	struct db_key k;
+	enum wombat_status s = db_key_init(&k, it->lower.data[0], key);
+	if (s != WOMBAT_OK) {
+		set_error(it, s);
+		return false;
+	}
+	seek_forward(it, k.slice);
+	db_key_done(&k);
+	return it->valid;
+}
+
+bool wombat_iter_seek_for_prev(struct wombat_iter *it, struct wombat_slice key)
+{
+	struct db_key k;
+	enum wombat_status s = db_key_init(&k, it->lower.data[0], key);
+	if (s != WOMBAT_OK) {
+		set_error(it, s);
+		return false;
+	}
+	/* All versions of `key` itself sort before (key, tag 0), but the one with tag 0, which cannot be. */
+	if (slice_compare(k.slice, buf_slice(&it->upper)) < 0)
+		seek_backward(it, k.slice, 0);
+	else
+		seek_backward(it, buf_slice(&it->upper), TAG_MAX);
+	db_key_done(&k);
+	return it->valid;
+}
+
+bool wombat_iter_valid(const struct wombat_iter *it)
+{
+	return it->valid;
+}
+
+const struct wombat_record *wombat_iter_record(const struct wombat_iter *it)
+{
+	return &it->record;
+}
+
+enum wombat_status wombat_iter_status(const struct wombat_iter *it)
+{
+	return it->status;
+}
+
+/* ---- Making one ---------------------------------------------------------------------------- */
+
+/* The bounds within the keyspace, as internal keys: its end is the next keyspace's byte, which is why there is
+ * no keyspace 255. */
+static enum wombat_status set_bounds(struct wombat_iter *it, const struct wombat_iter_options *options, unsigned keyspace)
+{
+	enum wombat_status s = buf_append_byte(&it->lower, (uint8_t)keyspace);
+	if (s == WOMBAT_OK && options)
+		s = buf_append(&it->lower, options->lower.data, options->lower.size);
+	if (s != WOMBAT_OK)
+		return s;
+	if (options && options->upper.size) {
+		s = buf_append_byte(&it->upper, (uint8_t)keyspace);
+		return s == WOMBAT_OK ? buf_append(&it->upper, options->upper.data, options->upper.size) : s;
+	}
+	return buf_append_byte(&it->upper, (uint8_t)(keyspace + 1));
+}
+
+static enum wombat_status collect_ranges(struct wombat_iter *it)
+{
+	struct wombat_slice lower = buf_slice(&it->lower), upper = buf_slice(&it->upper);
+	struct range_del_set set;
+	range_del_set_init(&set);
+	enum wombat_status s = WOMBAT_OK;
+	for (size_t i = 0; i < it->view->memtable_count && s == WOMBAT_OK; i++) {
+		if (!memtable_has_range_dels(it->view->memtables[i]))
+			continue;
+		struct range_fragments *f;
+		s = memtable_range_dels(it->view->memtables[i], &f);
+		if (s != WOMBAT_OK)
+			break;
+		s = range_fragments_collect(f, lower, upper, &set);
+		range_fragments_unref(f);
+	}
+	if (s == WOMBAT_OK && it->view->version->range_delete_files > 0)
+		s = version_collect_ranges(it->view->version, it->db->tables, lower, upper, &set);
+	if (s == WOMBAT_OK && set.count > 0)
+		s = range_fragments_build(&set, &it->ranges);
+	range_del_set_done(&set);
+	return s;
+}
+
+static enum wombat_status build_merge(struct wombat_iter *it, const struct wombat_iter_options *options)
+{
+	struct read_view *view = it->view;
+	size_t count = 0;
+	struct iter **children = mem_alloc((view->memtable_count + version_iter_max(view->version)) * sizeof *children);
+	if (!children)
+		return fail_no_memory();
+	enum wombat_status s = WOMBAT_OK;
+	for (size_t i = 0; i < view->memtable_count && s == WOMBAT_OK; i++) {
+		if (memtable_entries(view->memtables[i]) == 0)
+			continue;
+		s = memtable_iter_new(view->memtables[i], &children[count]);
+		count += s == WOMBAT_OK;
+	}
+	unsigned flags = 0;
+	if (options && options->read.flags & WOMBAT_READ_CACHED)
+		flags |= TABLE_READ_CACHED;
+	if (options && options->read.flags & WOMBAT_READ_NO_FILL)
+		flags |= TABLE_READ_NO_FILL;
+	if (s == WOMBAT_OK)
+		s = version_add_iters(view->version, it->db->tables, buf_slice(&it->lower), buf_slice(&it->upper), flags,
+				      atomic_load_explicit(&it->db->live.read_ahead_size, memory_order_relaxed),
+				      children, &count);
+	if (s == WOMBAT_OK) {
+		s = merge_iter_new(children, count, &it->merge); /* takes them in any case */
+	} else {
+		for (size_t i = 0; i < count; i++)
+			iter_free(children[i]);
+	}
+	mem_free(children);
+	return s;
+}
+
+enum wombat_status wombat_iter_new(struct wombat *db, const struct wombat_iter_options *options, unsigned keyspace,
+				   struct wombat_iter **out_iter)
+{
+	if (keyspace < 1 || keyspace > WOMBAT_KEYSPACE_MAX)
+		return fail(WOMBAT_INVALID, "keyspace %u is outside 1..%d", keyspace, WOMBAT_KEYSPACE_MAX);
+	struct wombat_iter *it = mem_zalloc(sizeof *it);
+	if (!it)
+		return fail_no_memory();
+	it->db = db;
+	it->view = db_view_acquire(db);
+	const struct wombat_snapshot *snapshot = options ? options->read.snapshot : NULL;
+	/* After the view: see db_read.c. */
+	it->sequence = snapshot ? snapshot->sequence : atomic_load_explicit(&db->visible_sequence, memory_order_acquire);
+	it->now_ns = db->env->calls->now_ns(db->env);
+	it->meta_only = options && (options->read.flags & WOMBAT_READ_META);
+	enum wombat_status s = set_bounds(it, options, keyspace);
+	if (s == WOMBAT_OK)
+		s = collect_ranges(it);
+	if (s == WOMBAT_OK)
+		s = build_merge(it, options);
+	if (s != WOMBAT_OK) {
+		wombat_iter_free(it);
+		return s;
+	}
+	stats_add(db->stats, STAT_SCANS, 1);
+	*out_iter = it;
+	return WOMBAT_OK;
+}
+
+void wombat_iter_free(struct wombat_iter *it)
+{
+	if (!it)
+		return;
+	iter_free(it->merge);
+	range_fragments_unref(it->ranges);
+	db_view_release(it->view);
+	buf_done(&it->lower);
+	buf_done(&it->upper);
+	buf_done(&it->skip);
+	buf_done(&it->kept_key);
+	buf_done(&it->kept_value);
+	mem_free(it);
+}

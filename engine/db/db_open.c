@@ -1,0 +1,373 @@
+/*
+ * Opening, recovery, closing.
+ *
+ *     lock -> options (defaults < wombat.conf < caller) -> manifest -> replay the WAL into memtables (flushing
+ *     full ones) -> continue the WAL -> remove orphans -> install the first view -> start background threads
+ *
+ * Everything that is set up is undone by db_free(), which copes with whatever part of it exists.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "engine/base/alloc.h"
+#include "engine/db/db_impl.h"
+
+enum { CONFIG_MAX = 1 << 20, MANIFEST_BYTES = 4 << 20, SPARE_SEGMENTS = 2 };
+
+/* ---- Lock ---------------------------------------------------------------------------------- */
+
+/* "pid 812 (name)" and, on a second line, the mount point. */
+static void lock_note(char *out, size_t cap, const char *mountpoint)
+{
+	char name[64] = "?";
+	FILE *f = fopen("/proc/self/comm", "re");
+	if (f) {
+		if (fgets(name, sizeof name, f))
+			name[strcspn(name, "\n")] = 0;
+		fclose(f);
+	}
+	snprintf(out, cap, "pid %ld (%s)\n%s\n", (long)getpid(), name, mountpoint ? mountpoint : "");
+}
+
+static enum wombat_status holder_env(struct env *env, const char *dir, char *out_text, size_t text_cap,
+				     char *out_mountpoint, size_t mountpoint_cap)
+{
+	char path[FILENAME_PATH_MAX];
+	struct buf note = { 0 };
+	if (!filename_path(path, dir, FILE_LOCK, 0))
+		return fail(WOMBAT_INVALID, "the path %s is too long", dir);
+	enum wombat_status s = env->calls->lock_holder(env, path, &note);
+	if (s == WOMBAT_OK)
+		s = buf_append_byte(&note, 0);
+	if (s == WOMBAT_OK) {
+		char *who = (char *)note.data, *mountpoint = strchr(who, '\n');
+		if (mountpoint) {
+			*mountpoint++ = 0;
+			mountpoint[strcspn(mountpoint, "\n")] = 0;
+		}
+		bool mounted = mountpoint && *mountpoint;
+		if (out_text)
+			snprintf(out_text, text_cap, "%s%s%s", *who ? who : "another process",
+				 mounted ? ", mounted on " : "", mounted ? mountpoint : "");
+		if (out_mountpoint)
+			snprintf(out_mountpoint, mountpoint_cap, "%s", mounted ? mountpoint : "");
+	}
+	buf_done(&note);
+	return s;
+}
+
+enum wombat_status wombat_lock_holder(const char *dir, char *out_text, size_t text_cap, char *out_mountpoint,
+				      size_t mountpoint_cap)
+{
+	return holder_env(env_posix(), dir, out_text, text_cap, out_mountpoint, mountpoint_cap);
+}
+
+enum wombat_status wombat_set_mountpoint(struct wombat *db, const char *mountpoint)
+{
+	char note[FILENAME_PATH_MAX + 128];
+	lock_note(note, sizeof note, mountpoint);
+	return db->lock ? db->env->calls->lock_note(db->lock, note) : WOMBAT_OK;
+}
+
+static enum wombat_status take_lock(struct wombat *db)
+{
+	char path[FILENAME_PATH_MAX], note[256], who[FILENAME_PATH_MAX + 128];
+	if (!filename_path(path, db->dir, FILE_LOCK, 0))
+		return fail(WOMBAT_INVALID, "the path %s is too long", db->dir);
+	lock_note(note, sizeof note, NULL);
+	enum wombat_status s = db->env->calls->lock(db->env, path, note, &db->lock);
+	if (s == WOMBAT_BUSY && holder_env(db->env, db->dir, who, sizeof who, NULL, 0) == WOMBAT_OK)
+		return fail(WOMBAT_BUSY, "%s is in use by %s", db->dir, who);
+	return s == WOMBAT_BUSY ? fail(s, "%s is in use by another process", db->dir) : s;
+}
+
+/* ---- Set up -------------------------------------------------------------------------------- */
+
+static enum wombat_status read_options(struct wombat *db, const struct wombat_options *over)
+{
+	char path[FILENAME_PATH_MAX];
+	struct buf text = { 0 };
+	struct wombat_options file = { .explicit_mask = 0 };
+	options_defaults(&file.values);
+	if (!filename_path(path, db->dir, FILE_CONFIG, 0))
+		return fail(WOMBAT_INVALID, "the path %s is too long", db->dir);
+	enum wombat_status s = env_read_file(db->env, path, CONFIG_MAX, &text);
+	if (s == WOMBAT_OK && text.size)
+		s = options_parse_text(&file, path, (const char *)text.data, text.size);
+	else if (s == WOMBAT_NOT_FOUND)
+		s = WOMBAT_OK;
+	buf_done(&text);
+	if (s != WOMBAT_OK)
+		return s;
+	db->options = file.values;
+	if (over)
+		options_overlay(&db->options, over);
+	return options_check(&db->options);
+}
+
+static enum wombat_status make_caches(struct wombat *db)
+{
+	const struct options *o = &db->options;
+	unsigned shards = 1;
+	while (shards < o->cache_shards)
+		shards *= 2;
+	enum wombat_status s = lru_new(o->block_cache_size, shards, &db->block_cache);
+	if (s != WOMBAT_OK)
+		return s;
+	struct table_options tables = {
+		.block_cache = db->block_cache,
+		.counts = &db->table_counts,
+		.env_flags = (o->use_mmap ? ENV_MMAP : 0u) | (o->direct_io && !o->use_mmap ? ENV_DIRECT : 0u),
+		.verify_checksums = o->verify_checksums,
+	};
+	return table_cache_new(db->env, db->dir, (unsigned)o->max_open_files, &tables, &db->tables);
+}
+
+/* Without WOMBAT_CREATE nothing is made, not even the lock file. */
+static enum wombat_status check_presence(struct wombat *db, unsigned flags)
+{
+	char path[FILENAME_PATH_MAX];
+	uint64_t size;
+	if (!filename_path(path, db->dir, FILE_CURRENT, 0))
+		return fail(WOMBAT_INVALID, "the path %s is too long", db->dir);
+	enum wombat_status s = db->env->calls->file_size(db->env, path, &size);
+	if (s == WOMBAT_OK && (flags & WOMBAT_CREATE) && (flags & WOMBAT_MUST_CREATE))
+		return fail(WOMBAT_EXISTS, "there is a database in %s already", db->dir);
+	if (s == WOMBAT_NOT_FOUND && !(flags & WOMBAT_CREATE))
+		return fail(WOMBAT_NOT_FOUND, "there is no database in %s", db->dir);
+	if (s == WOMBAT_NOT_FOUND)
+		return db->env->calls->dir_create(db->env, db->dir);
+	return s;
+}
+
+static enum wombat_status open_versions(struct wombat *db, bool create)
+{
+	struct version_set_options options = {
+		.env = db->env,
+		.dir = db->dir,
+		.tables = db->tables,
+		.state = &db->state_mu,
+		.shape = db_shape(&db->options),
+		.manifest_bytes = MANIFEST_BYTES,
+		.read_only = db->read_only,
+	};
+	return version_set_open(&options, create, &db->versions);
+}
+
+/* ---- Recovery ------------------------------------------------------------------------------ */
+
+static enum wombat_status flush_recovered(struct wombat *db)
+{
+	struct memtable *fresh;
+	enum wombat_status s = memtable_new(&fresh);
+	if (s != WOMBAT_OK)
+		return s;
+	mutex_lock(&db->state_mu);
+	db->active.last_sequence = db->last_sequence;
+	s = db_flush_slots_locked(db, &db->active, 1);
+	mutex_unlock(&db->state_mu);
+	if (s != WOMBAT_OK) {
+		memtable_unref(fresh);
+		return s;
+	}
+	memtable_unref(db->active.table);
+	db->active = (struct mem_slot){ .table = fresh };
+	return WOMBAT_OK;
+}
+
+static enum wombat_status replay_record(void *arg, uint64_t sequence, uint64_t time_ns, uint32_t count,
+					struct wombat_slice body, uint32_t epoch)
+{
+	struct wombat *db = arg;
+	uint32_t changes;
+	if (!db->active.first_epoch)
+		db->active.first_epoch = epoch;
+	enum wombat_status s = write_batch_apply(body, sequence, version_set_flushed_sequence(db->versions), time_ns,
+						 db->active.table, &changes);
+	if (s != WOMBAT_OK)
+		return s;
+	if (changes != count)
+		return fail(WOMBAT_CORRUPTION, "%s: the write-ahead log's record of sequence %llu holds %u changes, not %u",
+			    db->dir, (unsigned long long)sequence, changes, count);
+	if (count)
+		db->last_sequence = sequence + count - 1;
+	atomic_store_explicit(&db->visible_sequence, db->last_sequence, memory_order_relaxed);
+	if (!db->read_only && memtable_bytes(db->active.table) >= db->options.mem_table_size)
+		return flush_recovered(db);
+	return WOMBAT_OK;
+}
+
+static uint64_t next_file_number(void *arg)
+{
+	return version_set_new_file_number(((struct wombat *)arg)->versions);
+}
+
+static enum wombat_status recover(struct wombat *db)
+{
+	enum wombat_status s = memtable_new(&db->active.table);
+	if (s != WOMBAT_OK)
+		return s;
+	db->last_sequence = version_set_last_sequence(db->versions);
+	atomic_store_explicit(&db->visible_sequence, db->last_sequence, memory_order_relaxed);
+	struct wal_replay replay = { 0 };
+	struct wal_tail *tail = NULL;
+	s = wal_replay(db->env, db->dir, version_set_flushed_sequence(db->versions), replay_record, db, &replay,
+		       db->read_only ? NULL : &tail);
+	if (s != WOMBAT_OK || db->read_only)
+		return s;
+	struct wal_writer_options options = {
+		.env = db->env,
+		.dir = db->dir,
+		.segment_bytes = db->options.wal_file_size,
+		.next_file_number = next_file_number,
+		.arg = db,
+		.spare_segments = SPARE_SEGMENTS,
+	};
+	s = wal_writer_open(&options, tail, &db->wal); /* takes the tail in any case */
+	if (s != WOMBAT_OK)
+		return s;
+	if (!db->active.first_epoch)
+		db->active.first_epoch = wal_writer_epoch(db->wal);
+	wal_writer_release(db->wal, db->active.first_epoch);
+	return WOMBAT_OK;
+}
+
+static enum wombat_status start(struct wombat *db)
+{
+	mutex_lock(&db->state_mu);
+	enum wombat_status s = db_view_install_locked(db);
+	if (s == WOMBAT_OK)
+		db_state_changed_locked(db);
+	mutex_unlock(&db->state_mu);
+	if (s != WOMBAT_OK || db->read_only)
+		return s;
+	struct scheduler_work work = { db_background_run, db };
+	uint64_t interval = db->options.sync_interval_ms ? db->options.sync_interval_ms : 1000;
+	struct scheduler *scheduler;
+	s = scheduler_new(&work, (unsigned)db->options.num_compactors, (unsigned)interval, &scheduler);
+	if (s != WOMBAT_OK)
+		return s;
+	/* Its threads look at db->scheduler under this lock. */
+	mutex_lock(&db->state_mu);
+	db->scheduler = scheduler;
+	mutex_unlock(&db->state_mu);
+	scheduler_wake(scheduler, LANE_COMPACT);
+	return WOMBAT_OK;
+}
+
+/* ---- The struct ---------------------------------------------------------------------------- */
+
+static struct wombat *db_alloc(struct env *env, const char *dir, unsigned flags)
+{
+	struct wombat *db = mem_zalloc(sizeof *db);
+	if (!db)
+		return NULL;
+	db->env = env;
+	db->read_only = flags & WOMBAT_OPEN_READ_ONLY;
+	db->opened_ns = env->calls->monotonic_ns(env);
+	db->snapshots.prev = db->snapshots.next = &db->snapshots;
+	mutex_init(&db->control_mu, LOCK_RANK_CONTROL);
+	mutex_init(&db->write_mu, LOCK_RANK_WRITE);
+	mutex_init(&db->state_mu, LOCK_RANK_STATE);
+	mutex_init(&db->view_mu, LOCK_RANK_VIEW);
+	mutex_init(&db->snapshots_mu, LOCK_RANK_SNAPSHOTS);
+	condition_init(&db->state_changed);
+	throttle_init(&db->compaction_throttle, env, 0);
+	throttle_init(&db->write_throttle, env, 0);
+	size_t size = strlen(dir) + 1;
+	db->dir = mem_alloc(size);
+	if (db->dir)
+		memcpy(db->dir, dir, size);
+	db->stats = mem_alloc_aligned(sizeof *db->stats);
+	if (db->stats)
+		memset(db->stats, 0, sizeof *db->stats);
+	return db;
+}
+
+static void db_free(struct wombat *db)
+{
+	db_view_release(db->view);
+	for (size_t i = 0; i < db->waiting_count; i++)
+		memtable_unref(db->waiting[i].table);
+	memtable_unref(db->active.table);
+	picker_state_done(&db->picker);
+	version_set_free(db->versions);
+	table_cache_free(db->tables);
+	lru_free(db->block_cache);
+	if (db->lock)
+		db->env->calls->unlock(db->lock);
+	throttle_done(&db->compaction_throttle);
+	throttle_done(&db->write_throttle);
+	condition_done(&db->state_changed);
+	mutex_done(&db->control_mu);
+	mutex_done(&db->write_mu);
+	mutex_done(&db->state_mu);
+	mutex_done(&db->view_mu);
+	mutex_done(&db->snapshots_mu);
+	mem_free(db->obsolete);
+	mem_free(db->stats);
+	mem_free(db->dir);
+	mem_free(db);
+}
+
+enum wombat_status wombat_close(struct wombat *db)
+{
+	if (!db)
+		return WOMBAT_OK;
+	/* Relaxed: running jobs look at it now and then. */
+	atomic_store_explicit(&db->closing, true, memory_order_relaxed);
+	scheduler_free(db->scheduler);
+	db->scheduler = NULL;
+	enum wombat_status failed = wombat_background_status(db);
+	db_remove_obsolete(db);
+	enum wombat_status s = wal_writer_close(db->wal, failed == WOMBAT_OK);
+	db->wal = NULL;
+	db_free(db);
+	return failed != WOMBAT_OK ? failed : s;
+}
+
+enum wombat_status db_open_env(struct env *env, const char *dir, const struct wombat_options *options, unsigned flags,
+			       struct wombat **out)
+{
+	struct wombat *db = db_alloc(env, dir, flags);
+	if (!db)
+		return fail_no_memory();
+	enum wombat_status s = db->dir && db->stats ? WOMBAT_OK : fail_no_memory();
+	if (s == WOMBAT_OK)
+		s = check_presence(db, flags);
+	if (s == WOMBAT_OK)
+		s = take_lock(db);
+	if (s == WOMBAT_OK)
+		s = read_options(db, options);
+	if (s == WOMBAT_OK)
+		s = make_caches(db);
+	if (s == WOMBAT_OK)
+		s = open_versions(db, (flags & WOMBAT_CREATE) && !db->read_only);
+	if (s == WOMBAT_OK) {
+		mutex_lock(&db->control_mu);
+		db_options_apply_locked(db);
+		mutex_unlock(&db->control_mu);
+		if (!db->read_only)
+			s = db_remove_orphans(db);
+	}
+	if (s == WOMBAT_OK)
+		s = recover(db);
+	if (s == WOMBAT_OK)
+		s = start(db);
+	if (s != WOMBAT_OK) {
+		char detail[512];
+		snprintf(detail, sizeof detail, "%s", status_detail());
+		wal_writer_close(db->wal, false);
+		db_free(db);
+		status_set_detail(detail);
+		return s;
+	}
+	*out = db;
+	return WOMBAT_OK;
+}
+
+enum wombat_status wombat_open(const char *dir, const struct wombat_options *options, unsigned flags, struct wombat **out_db)
+{
+	return db_open_env(env_posix(), dir, options, flags, out_db);
+}

@@ -1,0 +1,264 @@
+/*
+ * Lookup: memtables, level 0, deeper levels, newest first, on a pinned read view.
+ *
+ * The order of the two loads matters. A view is taken first, the sequence number second: all changes up to a
+ * number that was published before are then in the view. The other way round a compaction could drop, between
+ * the loads, the very version that the number asks for.
+ */
+#include "engine/base/alloc.h"
+#include "engine/db/db_impl.h"
+
+/* ---- Views --------------------------------------------------------------------------------- */
+
+struct read_view *db_view_acquire(struct wombat *db)
+{
+	mutex_lock(&db->view_mu);
+	struct read_view *v = db->view;
+	/* Relaxed: the lock orders it with the installer's drop of its own count. */
+	atomic_fetch_add_explicit(&v->refs, 1, memory_order_relaxed);
+	mutex_unlock(&db->view_mu);
+	return v;
+}
+
+void db_view_release(struct read_view *v)
+{
+	/* Acquire and release: whoever frees sees all that the others did with it. */
+	if (!v || atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	for (size_t i = 0; i < v->memtable_count; i++)
+		memtable_unref(v->memtables[i]);
+	version_unref(v->version);
+	mem_free(v);
+}
+
+enum wombat_status db_view_install_locked(struct wombat *db)
+{
+	size_t count = db->waiting_count + 1;
+	struct read_view *v = mem_alloc(sizeof *v + count * sizeof v->memtables[0]);
+	if (!v)
+		return fail_no_memory();
+	atomic_init(&v->refs, 1);
+	v->version = version_set_current(db->versions);
+	v->memtable_count = count;
+	v->memtables[0] = memtable_ref(db->active.table);
+	for (size_t i = 1; i < count; i++)
+		v->memtables[i] = memtable_ref(db->waiting[db->waiting_count - i].table);
+	mutex_lock(&db->view_mu);
+	struct read_view *old = db->view;
+	db->view = v;
+	mutex_unlock(&db->view_mu);
+	db_view_release(old);
+	return WOMBAT_OK;
+}
+
+/* ---- Keys ---------------------------------------------------------------------------------- */
+
+enum wombat_status db_key_init(struct db_key *k, unsigned keyspace, struct wombat_slice key)
+{
+	if (keyspace < 1 || keyspace > WOMBAT_KEYSPACE_MAX)
+		return fail(WOMBAT_INVALID, "keyspace %u is outside 1..%d", keyspace, WOMBAT_KEYSPACE_MAX);
+	uint8_t *p = k->room;
+	k->heap = NULL;
+	if (key.size + 1 > sizeof k->room && !(p = k->heap = mem_alloc(key.size + 1)))
+		return fail_no_memory();
+	p[0] = (uint8_t)keyspace;
+	if (key.size)
+		memcpy(p + 1, key.data, key.size);
+	k->slice = slice_make(p, key.size + 1);
+	return WOMBAT_OK;
+}
+
+void db_key_done(struct db_key *k)
+{
+	mem_free(k->heap);
+}
+
+/* ---- Get ----------------------------------------------------------------------------------- */
+
+/* The newest point entry in the memtables, and the newest range tombstone that covers the key there. Once a
+ * tombstone covers it, nothing further down can be newer: the search is over. */
+static enum wombat_status memtables_get(struct read_view *v, struct wombat_slice key, uint64_t sequence,
+					uint64_t *cover, uint64_t *out_tag, struct wombat_slice *out_value)
+{
+	for (size_t i = 0; i < v->memtable_count && !*cover; i++) {
+		struct memtable *m = v->memtables[i];
+		if (memtable_has_range_dels(m)) {
+			struct range_fragments *f;
+			enum wombat_status s = memtable_range_dels(m, &f);
+			if (s != WOMBAT_OK)
+				return s;
+			*cover = range_fragments_cover(f, key, sequence);
+			range_fragments_unref(f);
+		}
+		if (memtable_get(m, key, sequence, out_tag, out_value))
+			return WOMBAT_OK;
+	}
+	return WOMBAT_NOT_FOUND;
+}
+
+static unsigned table_flags_of(const struct wombat_read_options *options)
+{
+	unsigned flags = options ? options->flags : 0;
+	return (flags & WOMBAT_READ_CACHED ? TABLE_READ_CACHED : 0) | (flags & WOMBAT_READ_NO_FILL ? TABLE_READ_NO_FILL : 0);
+}
+
+/* Fills `out` from an entry; WOMBAT_NOT_FOUND for a tombstone, a covered or an expired entry. */
+static enum wombat_status record_from_entry(struct wombat *db, uint64_t tag, struct wombat_slice value, uint64_t cover,
+					    bool meta_only, struct wombat_record *out)
+{
+	if (tag_kind(tag) != KIND_PUT || tag_sequence(tag) < cover)
+		return WOMBAT_NOT_FOUND;
+	struct record r;
+	enum wombat_status s = record_decode(value, &r);
+	if (s != WOMBAT_OK)
+		return s;
+	if (r.expiry_ns && record_expired(r.expiry_ns, db->env->calls->now_ns(db->env)))
+		return WOMBAT_NOT_FOUND;
+	*out = (struct wombat_record){
+		.value = meta_only ? (struct wombat_slice){ NULL, 0 } : r.value,
+		.attr = r.attr,
+		.value_size = r.value.size,
+		.time_ns = r.time_ns,
+		.expiry_ns = r.expiry_ns,
+		.sequence = tag_sequence(tag),
+	};
+	return WOMBAT_OK;
+}
+
+/* What a found record is pinned by, in wombat_record.pin: [0] a read view (memtables), [1] and [2] a block. */
+static enum wombat_status get(struct wombat *db, const struct wombat_read_options *options, struct wombat_slice key,
+			      struct wombat_record *out)
+{
+	bool meta_only = options && (options->flags & WOMBAT_READ_META);
+	struct read_view *view = db_view_acquire(db);
+	/* Acquire: pairs with the leader's release; see the head of this file. */
+	uint64_t sequence = options && options->snapshot ? options->snapshot->sequence :
+			    atomic_load_explicit(&db->visible_sequence, memory_order_acquire);
+	uint64_t cover = 0, tag;
+	struct wombat_slice value;
+	struct table_pin pin = { NULL, NULL };
+	enum wombat_status s = memtables_get(view, key, sequence, &cover, &tag, &value);
+	if (s == WOMBAT_OK) {
+		s = record_from_entry(db, tag, value, cover, meta_only, out);
+		if (s == WOMBAT_OK) {
+			out->pin[0] = view;
+			return s;
+		}
+	} else if (s == WOMBAT_NOT_FOUND && !cover) {
+		struct version_get_counts counts = { 0 };
+		s = version_get(view->version, db->tables, key, sequence, table_flags_of(options), &cover, &tag, &value,
+				&pin, &counts);
+		if (counts.tables)
+			stats_add(db->stats, STAT_TABLES_READ, counts.tables);
+		if (s == WOMBAT_OK)
+			s = record_from_entry(db, tag, value, cover, meta_only, out);
+		if (s == WOMBAT_OK) {
+			out->pin[1] = pin.handle;
+			out->pin[2] = pin.owner;
+		} else {
+			table_pin_release(&pin);
+		}
+	}
+	db_view_release(view);
+	return s;
+}
+
+enum wombat_status wombat_get(struct wombat *db, const struct wombat_read_options *options, unsigned keyspace,
+			      struct wombat_slice key, struct wombat_record *out_record)
+{
+	uint64_t begin = stats_begin();
+	struct db_key k;
+	enum wombat_status s = db_key_init(&k, keyspace, key);
+	if (s != WOMBAT_OK)
+		return s;
+	s = get(db, options, k.slice, out_record);
+	db_key_done(&k);
+	stats_add(db->stats, STAT_GETS, 1);
+	if (s == WOMBAT_OK)
+		stats_add(db->stats, STAT_GETS_FOUND, 1);
+	else if (s != WOMBAT_NOT_FOUND)
+		stats_error(db->stats, s);
+	stats_end(db->stats, LATENCY_GET, begin);
+	return s;
+}
+
+void wombat_record_release(struct wombat_record *r)
+{
+	db_view_release(r->pin[0]);
+	struct table_pin pin = { r->pin[1], r->pin[2] };
+	table_pin_release(&pin);
+	r->pin[0] = r->pin[1] = r->pin[2] = NULL;
+}
+
+enum wombat_status wombat_get_copy(struct wombat *db, const struct wombat_read_options *options, unsigned keyspace,
+				   struct wombat_slice key, void **out_value, size_t *out_size)
+{
+	struct wombat_record r;
+	enum wombat_status s = wombat_get(db, options, keyspace, key, &r);
+	if (s != WOMBAT_OK)
+		return s;
+	char *copy = mem_alloc(r.value.size + 1);
+	if (copy) {
+		if (r.value.size)
+			memcpy(copy, r.value.data, r.value.size);
+		copy[r.value.size] = 0;
+		*out_value = copy;
+		if (out_size)
+			*out_size = r.value.size;
+	} else {
+		s = fail_no_memory();
+	}
+	wombat_record_release(&r);
+	return s;
+}
+
+/* ---- Prefixes ------------------------------------------------------------------------------ */
+
+/* Whether anything, live or not, could have the prefix: false is certain. */
+static enum wombat_status may_have_prefix(struct wombat *db, struct wombat_slice prefix, bool *out)
+{
+	struct read_view *view = db_view_acquire(db);
+	enum wombat_status s = WOMBAT_OK;
+	bool may = false;
+	for (size_t i = 0; i < view->memtable_count && !may; i++)
+		may = memtable_has_prefix(view->memtables[i], prefix);
+	if (!may)
+		s = version_may_have_prefix(view->version, db->tables, prefix, &may);
+	db_view_release(view);
+	if (s == WOMBAT_OK)
+		*out = may;
+	return s;
+}
+
+enum wombat_status wombat_prefix_exists(struct wombat *db, const struct wombat_read_options *options, unsigned keyspace,
+					struct wombat_slice prefix, bool *out_exists)
+{
+	struct db_key k;
+	enum wombat_status s = db_key_init(&k, keyspace, prefix);
+	if (s != WOMBAT_OK)
+		return s;
+	bool may = true;
+	if (prefix.size && prefix.data[prefix.size - 1] == '/')
+		s = may_have_prefix(db, k.slice, &may);
+	db_key_done(&k);
+	if (s != WOMBAT_OK)
+		return s;
+	if (!may) {
+		*out_exists = false;
+		return WOMBAT_OK;
+	}
+	struct wombat_iter_options iter_options = { .lower = prefix };
+	if (options)
+		iter_options.read = *options;
+	iter_options.read.flags |= WOMBAT_READ_META;
+	struct wombat_iter *it;
+	s = wombat_iter_new(db, &iter_options, keyspace, &it);
+	if (s != WOMBAT_OK)
+		return s;
+	bool found = wombat_iter_first(it) && slice_starts_with(wombat_iter_record(it)->key, prefix);
+	s = wombat_iter_status(it);
+	wombat_iter_free(it);
+	if (s == WOMBAT_OK)
+		*out_exists = found;
+	return s;
+}

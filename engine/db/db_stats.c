@@ -1,0 +1,252 @@
+/*
+ * What the counters are called: every statistic of an open database, by dotted name, with its help.
+ *
+ * gets_total, puts_total and their like count since open. The *_latency_ns sums are extrapolated from the sampled
+ * operations, so that sum / total is the average.
+ */
+#include <stdio.h>
+
+#include "engine/db/db_impl.h"
+
+struct emitter {
+	void (*each)(void *arg, const struct wombat_stat *stat);
+	void *arg;
+};
+
+static void emit(const struct emitter *e, const char *name, double value, bool is_integer, bool is_counter, const char *help)
+{
+	struct wombat_stat stat = { name, value, is_integer, is_counter, help };
+	e->each(e->arg, &stat);
+}
+
+static void counter(const struct emitter *e, const char *name, uint64_t value, const char *help)
+{
+	emit(e, name, (double)value, true, true, help);
+}
+
+static void gauge(const struct emitter *e, const char *name, uint64_t value, const char *help)
+{
+	emit(e, name, (double)value, true, false, help);
+}
+
+static void ratio(const struct emitter *e, const char *name, double part, double whole, const char *help)
+{
+	emit(e, name, whole > 0 ? part / whole : 0, false, false, help);
+}
+
+static uint64_t relaxed(const atomic_uint_fast64_t *c)
+{
+	return atomic_load_explicit(c, memory_order_relaxed);
+}
+
+/* ---- Groups -------------------------------------------------------------------------------- */
+
+static void emit_operations(struct wombat *db, const struct emitter *e)
+{
+	const struct stats *s = db->stats;
+	counter(e, "gets_total", stats_sum(s, STAT_GETS), "Lookups");
+	counter(e, "gets_found_total", stats_sum(s, STAT_GETS_FOUND), "Lookups that found a record");
+	counter(e, "puts_total", stats_sum(s, STAT_PUTS), "Records put");
+	counter(e, "deletes_total", stats_sum(s, STAT_DELETES), "Deletes of keys and ranges");
+	counter(e, "range_deletes_total", stats_sum(s, STAT_RANGE_DELETES), "Deletes of ranges outside batches");
+	counter(e, "scans_total", stats_sum(s, STAT_SCANS), "Iterators made");
+	counter(e, "get_latency_ns", stats_sum(s, STAT_GET_NS), "Time in lookups, extrapolated from a sample");
+	counter(e, "put_latency_ns", stats_sum(s, STAT_PUT_NS), "Time in single puts, extrapolated from a sample");
+	counter(e, "delete_latency_ns", stats_sum(s, STAT_DELETE_NS), "Time in single deletes, extrapolated from a sample");
+}
+
+static void emit_latency(const struct emitter *e, const char *operation, const struct histogram *h)
+{
+	static const struct { const char *name; double q; } points[] = {
+		{ "p50", 0.5 }, { "p95", 0.95 }, { "p99", 0.99 }, { "p999", 0.999 },
+	};
+	char name[64];
+	for (size_t i = 0; i < sizeof points / sizeof points[0]; i++) {
+		snprintf(name, sizeof name, "latency.%s.%s_ns", operation, points[i].name);
+		gauge(e, name, histogram_quantile(h, points[i].q), NULL);
+	}
+	snprintf(name, sizeof name, "latency.%s.max_ns", operation);
+	gauge(e, name, relaxed(&h->max), NULL);
+}
+
+static void emit_caches(struct wombat *db, const struct emitter *e)
+{
+	struct lru_counts block, table;
+	lru_counts(db->block_cache, &block);
+	table_cache_counts(db->tables, &table);
+	ratio(e, "cache_hit_ratio", (double)block.hits, (double)(block.hits + block.misses),
+	      "Share of block lookups that the block cache answered");
+	counter(e, "block_cache.hits", block.hits, "Blocks found in the cache");
+	counter(e, "block_cache.misses", block.misses, "Blocks read because they were not in the cache");
+	counter(e, "block_cache.evictions", block.evictions, "Blocks dropped to stay within block_cache_size");
+	gauge(e, "block_cache.bytes", block.bytes, "Bytes of blocks in the cache");
+	gauge(e, "block_cache.pinned_bytes", block.pinned_bytes, "Of these, in use by readers");
+	counter(e, "table_cache.hits", table.hits, "Tables found open");
+	counter(e, "table_cache.misses", table.misses, "Tables opened");
+	gauge(e, "table_cache.open", table.entries, "Tables that are open");
+	struct table_totals t;
+	table_counts_read(&db->table_counts, &t);
+	counter(e, "filter.checks", t.filter_checks, "Filters asked for a key");
+	counter(e, "filter.useful", t.filter_useful, "Of these, tables ruled out");
+	counter(e, "filter.prefix_checks", t.prefix_checks, "Filters asked for a directory");
+	counter(e, "filter.prefix_useful", t.prefix_useful, "Of these, tables ruled out");
+	counter(e, "block_reads_total", t.block_reads, "Blocks read from files");
+	counter(e, "block_read_bytes_total", t.block_read_bytes, "Bytes of them");
+	counter(e, "errors.checksum_total", t.checksum_failures, "Blocks whose checksum was wrong");
+}
+
+/* The tree's shape; returns the bytes of all tables. */
+static uint64_t emit_levels(const struct version *v, const struct emitter *e)
+{
+	uint64_t total = 0;
+	char name[64];
+	for (unsigned level = 0; level < v->level_count; level++) {
+		snprintf(name, sizeof name, "level.%u.files", level);
+		gauge(e, name, v->levels[level].count, NULL);
+		snprintf(name, sizeof name, "level.%u.bytes", level);
+		gauge(e, name, v->levels[level].bytes, NULL);
+		snprintf(name, sizeof name, "level.%u.score", level);
+		emit(e, name, v->score[level], false, false, NULL);
+		total += v->levels[level].bytes;
+	}
+	return total;
+}
+
+/* Entries of all tables over those of the deepest level: what overwriting and deleting still holds. */
+static double space_amplification(const struct version *v)
+{
+	uint64_t all = 0, deepest = 0;
+	for (unsigned level = 0; level < v->level_count; level++) {
+		all += v->levels[level].bytes;
+		if (v->levels[level].bytes)
+			deepest = v->levels[level].bytes;
+	}
+	return deepest ? (double)all / (double)deepest : 0;
+}
+
+static void emit_background(struct wombat *db, const struct emitter *e)
+{
+	const struct stats *s = db->stats;
+	uint64_t user = stats_sum(s, STAT_USER_BYTES), flushed = stats_sum(s, STAT_FLUSH_BYTES);
+	uint64_t compacted = stats_sum(s, STAT_COMPACTION_WRITE_BYTES);
+	struct wal_counts wal = { 0 };
+	if (db->wal)
+		wal_writer_counts(db->wal, &wal);
+	counter(e, "flushes_total", stats_sum(s, STAT_FLUSHES), "Flushes of memtables");
+	counter(e, "flush_bytes_total", flushed, "Bytes of tables written by flushes");
+	counter(e, "compactions_total", stats_sum(s, STAT_COMPACTIONS), "Compactions that rewrote tables");
+	counter(e, "trivial_moves_total", stats_sum(s, STAT_TRIVIAL_MOVES), "Tables moved a level down as they were");
+	counter(e, "compaction_read_bytes_total", stats_sum(s, STAT_COMPACTION_READ_BYTES), "Bytes read by compactions");
+	counter(e, "compaction_write_bytes_total", compacted, "Bytes written by compactions");
+	counter(e, "compaction_throttled_ns", throttle_waited_ns(&db->compaction_throttle),
+		"Time that compactions waited for compaction_throttle_bytes_per_sec");
+	counter(e, "user_bytes_total", user, "Bytes of changes as written by callers");
+	ratio(e, "write_amplification", (double)(wal.appended_bytes + flushed + compacted), (double)user,
+	      "Bytes written to the log and to tables per byte of changes, since open");
+	ratio(e, "read_amplification", (double)stats_sum(s, STAT_TABLES_READ), (double)stats_sum(s, STAT_GETS),
+	      "Tables asked per lookup, filters included, since open");
+	counter(e, "wal.bytes_total", wal.appended_bytes, "Bytes appended to the write-ahead log");
+	counter(e, "wal.syncs_total", wal.syncs, "Syncs of the write-ahead log");
+	counter(e, "wal.sync_ns", wal.sync_ns, "Time in them");
+	counter(e, "wal.rotations_total", wal.rotations, "Changes of segment");
+	gauge(e, "wal.files", wal.files, "Segments, spare ones included");
+	gauge(e, "wal.unsynced_bytes", wal.unsynced_bytes, "Bytes appended since the last sync");
+	counter(e, "write_groups_total", stats_sum(s, STAT_GROUPS), "Groups of writes, one log record each");
+	ratio(e, "write_group_size", (double)stats_sum(s, STAT_BATCHES), (double)stats_sum(s, STAT_GROUPS),
+	      "Batches per group, on average");
+	counter(e, "stalls.slowed_total", stats_sum(s, STAT_STALL_SLOW), "Delays of writers while compaction is behind");
+	counter(e, "stalls.stopped_total", stats_sum(s, STAT_STALL_STOP), "Times that writers had to wait");
+	counter(e, "stalls.ns", stats_sum(s, STAT_STALL_NS), "Time of both");
+}
+
+static void emit_errors(struct wombat *db, const struct emitter *e)
+{
+	const struct stats *s = db->stats;
+	counter(e, "errors.io_total", stats_sum(s, STAT_ERRORS_IO), "Failures of reads, writes and syncs");
+	counter(e, "errors.no_space_total", stats_sum(s, STAT_ERRORS_NO_SPACE), "Failures for a full disk");
+	counter(e, "errors.corruption_total", stats_sum(s, STAT_ERRORS_CORRUPTION), "Damage found");
+	counter(e, "errors.no_memory_total", stats_sum(s, STAT_ERRORS_NO_MEMORY), "Failures for lack of memory");
+	gauge(e, "read_only", db->read_only || wombat_background_status(db) != WOMBAT_OK, "1: no writes are taken");
+}
+
+static void emit_sizes(struct wombat *db, const struct read_view *view, uint64_t table_bytes, const struct emitter *e)
+{
+	uint64_t memtables = 0, entries = 0;
+	for (size_t i = 0; i < view->memtable_count; i++) {
+		memtables += memtable_bytes(view->memtables[i]);
+		entries += memtable_entries(view->memtables[i]);
+	}
+	for (unsigned level = 0; level < view->version->level_count; level++)
+		for (size_t i = 0; i < view->version->levels[level].count; i++)
+			entries += view->version->levels[level].files[i]->summary.entries;
+	struct lru_counts block;
+	lru_counts(db->block_cache, &block);
+	uint64_t tables = table_cache_memory_bytes(db->tables);
+	struct wal_counts wal = { 0 };
+	if (db->wal)
+		wal_writer_counts(db->wal, &wal);
+	uint64_t manifest = version_set_manifest_bytes(db->versions);
+	gauge(e, "memory_usage_bytes", memtables + block.bytes + tables, "Memory of memtables, caches and open tables");
+	gauge(e, "memory.memtables_bytes", memtables, "Changes that are not in tables yet");
+	gauge(e, "memory.block_cache_bytes", block.bytes, "Blocks in the cache");
+	gauge(e, "memory.tables_bytes", tables, "Indexes and filters of open tables");
+	gauge(e, "disk_usage_bytes", table_bytes + wal.file_bytes + manifest, "Bytes of all files");
+	gauge(e, "disk.tables_bytes", table_bytes, "Bytes of tables");
+	gauge(e, "disk.wal_bytes", wal.file_bytes, "Bytes of write-ahead log segments");
+	gauge(e, "disk.manifest_bytes", manifest, "Bytes of the manifest");
+	gauge(e, "entries", entries, "Entries in memtables and tables, old versions and tombstones included");
+	emit(e, "space_amplification", space_amplification(view->version), false, false,
+	     "Bytes of all tables over those of the deepest level");
+	gauge(e, "memtables_waiting", view->memtable_count - 1, "Full memtables that wait for their flush");
+}
+
+enum wombat_status wombat_stats(struct wombat *db, void (*each)(void *arg, const struct wombat_stat *stat), void *arg)
+{
+	struct emitter e = { each, arg };
+	struct read_view *view = db_view_acquire(db);
+	emit_operations(db, &e);
+	emit_latency(&e, "get", &db->stats->latency[LATENCY_GET]);
+	emit_latency(&e, "put", &db->stats->latency[LATENCY_PUT]);
+	emit_latency(&e, "delete", &db->stats->latency[LATENCY_DELETE]);
+	emit_caches(db, &e);
+	emit_background(db, &e);
+	uint64_t table_bytes = emit_levels(view->version, &e);
+	emit_sizes(db, view, table_bytes, &e);
+	emit_errors(db, &e);
+	mutex_lock(&db->snapshots_mu);
+	size_t snapshots = db->snapshot_count;
+	mutex_unlock(&db->snapshots_mu);
+	gauge(&e, "snapshots", snapshots, "Snapshots that are held");
+	gauge(&e, "sequence", atomic_load_explicit(&db->visible_sequence, memory_order_relaxed),
+	      "Sequence number of the newest change");
+	gauge(&e, "uptime_ns", db->env->calls->monotonic_ns(db->env) - db->opened_ns, "Time since open");
+	db_view_release(view);
+	return WOMBAT_OK;
+}
+
+struct one_stat {
+	const char *name;
+	double value;
+	bool found;
+};
+
+static void match_stat(void *arg, const struct wombat_stat *stat)
+{
+	struct one_stat *one = arg;
+	if (!one->found && strcmp(one->name, stat->name) == 0) {
+		one->value = stat->value;
+		one->found = true;
+	}
+}
+
+enum wombat_status wombat_stat(struct wombat *db, const char *name, double *out_value)
+{
+	struct one_stat one = { .name = name };
+	enum wombat_status s = wombat_stats(db, match_stat, &one);
+	if (s != WOMBAT_OK)
+		return s;
+	if (!one.found)
+		return fail(WOMBAT_NOT_FOUND, "there is no statistic \"%s\"", name);
+	*out_value = one.value;
+	return WOMBAT_OK;
+}

@@ -1,0 +1,452 @@
+/*
+ * The write path: callers queue, a leader writes one WAL record for the group and adds it to the memtable.
+ *
+ *     caller    join the queue; nobody leads: lead at once
+ *     leader    take the others that wait -> make room -> WAL append (-> sync) -> memtable -> publish the
+ *               sequence number -> tell the others -> pass the lead to the next in the queue
+ *
+ * Invariants. Only the leader touches the WAL's end, the active memtable and last_sequence, so none of these
+ * needs a lock. visible_sequence is stored last: a reader that sees it finds all changes up to it. A change is
+ * in the WAL before it is in the memtable, and durable before it is visible when that was asked for.
+ */
+#include <stdio.h>
+
+#include "engine/base/alloc.h"
+#include "engine/db/db_impl.h"
+
+enum {
+	GROUP_MAX = 64,              /* requests in one WAL record */
+	GROUP_BYTES = 1 << 20,       /* a group that is larger takes no more */
+	SPINS = 400,                 /* looks at its state before a waiting writer sleeps: 1 to 3 us */
+	SLEEP_FROM_NS = 1000000,     /* slow-down is gathered until it is worth a system call */
+};
+
+enum { REQUEST_WAITING, REQUEST_LEAD, REQUEST_DONE };
+
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+/* ---- The queue ----------------------------------------------------------------------------- */
+
+static int request_state(struct write_request *r)
+{
+	return atomic_load_explicit(&r->state, memory_order_acquire);
+}
+
+/* Sets the state of a request that another thread waits on, which may be gone right after. */
+static void request_release_locked(struct write_request *r, int state)
+{
+	bool sleeping = r->sleeping;
+	struct condition *wake = r->wake;
+	atomic_store_explicit(&r->state, state, memory_order_release);
+	if (sleeping) /* It cannot leave its wait before write_mu is free, so `wake` is still there. */
+		condition_signal(wake);
+}
+
+static int request_sleep(struct wombat *db, struct write_request *r)
+{
+	struct condition wake;
+	condition_init(&wake);
+	mutex_lock(&db->write_mu);
+	r->wake = &wake;
+	r->sleeping = true;
+	while (request_state(r) == REQUEST_WAITING)
+		condition_wait(&wake, &db->write_mu);
+	r->sleeping = false;
+	mutex_unlock(&db->write_mu);
+	condition_done(&wake);
+	return request_state(r);
+}
+
+/* True: the caller leads. False: a leader did it. */
+static bool queue_join(struct wombat *db, struct write_request *r)
+{
+	mutex_lock(&db->write_mu);
+	if (!db->leading) {
+		db->leading = true;
+		mutex_unlock(&db->write_mu);
+		return true;
+	}
+	if (db->queue_tail)
+		db->queue_tail->next = r;
+	else
+		db->queue_head = r;
+	db->queue_tail = r;
+	mutex_unlock(&db->write_mu);
+	int state = request_state(r);
+	for (int i = 0; i < SPINS && state == REQUEST_WAITING; i++) {
+		cpu_relax();
+		state = request_state(r);
+	}
+	if (state == REQUEST_WAITING)
+		state = request_sleep(db, r);
+	return state == REQUEST_LEAD;
+}
+
+static struct write_request *queue_pop_locked(struct wombat *db)
+{
+	struct write_request *r = db->queue_head;
+	db->queue_head = r->next;
+	if (!db->queue_head)
+		db->queue_tail = NULL;
+	r->next = NULL;
+	return r;
+}
+
+struct write_group {
+	struct write_request *members[GROUP_MAX]; /* the leader first */
+	size_t count;
+	size_t bytes;
+	uint32_t changes;
+	bool sync;
+};
+
+static void group_add(struct write_group *g, struct write_request *r)
+{
+	g->members[g->count++] = r;
+	g->bytes += r->body.size;
+	g->changes += r->count;
+	g->sync |= r->sync;
+}
+
+/* Takes from the queue what may go with the leader's request. One that does not sync takes none that does:
+ * it would wait for a disk that nobody asked it to wait for. */
+static void group_gather(struct wombat *db, struct write_group *g)
+{
+	mutex_lock(&db->write_mu);
+	while (db->queue_head && g->count < GROUP_MAX && g->bytes < GROUP_BYTES) {
+		struct write_request *r = db->queue_head;
+		if (r->rotate || (r->sync && !g->sync))
+			break;
+		group_add(g, queue_pop_locked(db));
+	}
+	mutex_unlock(&db->write_mu);
+}
+
+static void group_end(struct wombat *db, struct write_group *g, enum wombat_status s, uint64_t first_sequence)
+{
+	uint64_t sequence = first_sequence;
+	for (size_t i = 0; i < g->count; i++) {
+		struct write_request *r = g->members[i];
+		sequence += r->count;
+		r->status = s;
+		r->last_sequence = sequence - 1;
+		if (s != WOMBAT_OK)
+			snprintf(r->detail, sizeof r->detail, "%s", status_detail());
+	}
+	mutex_lock(&db->write_mu);
+	for (size_t i = 1; i < g->count; i++)
+		request_release_locked(g->members[i], REQUEST_DONE);
+	if (db->queue_head)
+		request_release_locked(queue_pop_locked(db), REQUEST_LEAD);
+	else
+		db->leading = false;
+	mutex_unlock(&db->write_mu);
+}
+
+/* ---- Room in the memtable ------------------------------------------------------------------ */
+
+static enum wombat_status switch_memtable_locked(struct wombat *db) REQUIRES(&db->state_mu);
+static enum wombat_status switch_memtable_locked(struct wombat *db)
+{
+	struct memtable *fresh;
+	enum wombat_status s = memtable_new(&fresh);
+	if (s != WOMBAT_OK)
+		return s;
+	struct mem_slot full = db->active;
+	full.last_sequence = db->last_sequence;
+	db->waiting[db->waiting_count++] = full;
+	/* The next change goes to the present segment or a later one. */
+	db->active = (struct mem_slot){ .table = fresh, .first_epoch = wal_writer_epoch(db->wal) };
+	s = db_view_install_locked(db);
+	if (s != WOMBAT_OK) {
+		db->active = full;
+		db->waiting_count--;
+		memtable_unref(fresh);
+		return s;
+	}
+	db_state_changed_locked(db);
+	scheduler_wake(db->scheduler, LANE_FLUSH);
+	return WOMBAT_OK;
+}
+
+/* Pays for the slow-down: `bytes` times the present rate, slept once it is worth it. */
+static void slow_down(struct wombat *db, size_t bytes)
+{
+	uint64_t rate = atomic_load_explicit(&db->stall_delay_ns_per_kib, memory_order_relaxed);
+	db->stall_debt_ns += rate * bytes / 1024;
+	if (db->stall_debt_ns < SLEEP_FROM_NS)
+		return;
+	uint64_t begin = db->env->calls->monotonic_ns(db->env);
+	db->env->calls->sleep_ns(db->env, db->stall_debt_ns);
+	stats_add(db->stats, STAT_STALL_SLOW, 1);
+	stats_add(db->stats, STAT_STALL_NS, db->env->calls->monotonic_ns(db->env) - begin);
+	db->stall_debt_ns = 0;
+}
+
+static bool memtable_full(struct wombat *db)
+{
+	return memtable_entries(db->active.table) > 0 &&
+	       memtable_bytes(db->active.table) >= atomic_load_explicit(&db->live.mem_table_size, memory_order_relaxed);
+}
+
+/* Waits, counted as a stall, until the full memtable may join those that wait. */
+static enum wombat_status wait_to_switch_locked(struct wombat *db) REQUIRES(&db->state_mu);
+static enum wombat_status wait_to_switch_locked(struct wombat *db)
+{
+	uint64_t begin = 0;
+	enum wombat_status s = WOMBAT_OK;
+	while ((db->waiting_count >= atomic_load_explicit(&db->live.num_memtables, memory_order_relaxed) ||
+		atomic_load_explicit(&db->stall_kind, memory_order_relaxed) == STALL_STOP)) {
+		if (!begin) {
+			begin = db->env->calls->monotonic_ns(db->env);
+			stats_add(db->stats, STAT_STALL_STOP, 1);
+		}
+		s = db_check_writable(db);
+		if (s != WOMBAT_OK)
+			break;
+		condition_wait(&db->state_changed, &db->state_mu); /* drops and takes state_mu */
+	}
+	if (begin)
+		stats_add(db->stats, STAT_STALL_NS, db->env->calls->monotonic_ns(db->env) - begin);
+	return s;
+}
+
+static enum wombat_status make_room(struct wombat *db, size_t bytes)
+{
+	if (atomic_load_explicit(&db->live.write_throttle, memory_order_relaxed))
+		throttle_take(&db->write_throttle, bytes, &db->closing);
+	if (atomic_load_explicit(&db->stall_kind, memory_order_relaxed) == STALL_SLOW)
+		slow_down(db, bytes);
+	if (!memtable_full(db))
+		return WOMBAT_OK;
+	mutex_lock(&db->state_mu);
+	enum wombat_status s = wait_to_switch_locked(db);
+	if (s == WOMBAT_OK)
+		s = switch_memtable_locked(db);
+	mutex_unlock(&db->state_mu);
+	return s;
+}
+
+/* ---- The leader ---------------------------------------------------------------------------- */
+
+static void background_fail(struct wombat *db, enum wombat_status s)
+{
+	mutex_lock(&db->state_mu);
+	db_background_fail_locked(db, s);
+	mutex_unlock(&db->state_mu);
+}
+
+/* Adds the group, whose WAL record is written, to the memtable. A failure here leaves a part of a record that the
+ * next open would replay whole, so it must be the last write of this process. */
+static enum wombat_status apply_group(struct wombat *db, const struct write_group *g, uint64_t time_ns)
+{
+	struct memtable *m = db->active.table;
+	uint64_t sequence = db->last_sequence + 1, deletes = memtable_deletes(m);
+	for (size_t i = 0; i < g->count; i++) {
+		uint32_t changes;
+		enum wombat_status s = write_batch_apply(g->members[i]->body, sequence, 0, time_ns, m, &changes);
+		if (s != WOMBAT_OK) {
+			background_fail(db, s);
+			return s;
+		}
+		sequence += changes;
+	}
+	db->last_sequence = sequence - 1;
+	deletes = memtable_deletes(m) - deletes;
+	stats_add(db->stats, STAT_PUTS, g->changes - deletes);
+	if (deletes)
+		stats_add(db->stats, STAT_DELETES, deletes);
+	stats_add(db->stats, STAT_USER_BYTES, g->bytes);
+	stats_add(db->stats, STAT_BATCHES, g->count);
+	stats_add(db->stats, STAT_GROUPS, 1);
+	return WOMBAT_OK;
+}
+
+static enum wombat_status write_group(struct wombat *db, const struct write_group *g)
+{
+	enum wombat_status s = make_room(db, g->bytes);
+	if (s != WOMBAT_OK)
+		return s;
+	struct wombat_slice bodies[GROUP_MAX];
+	for (size_t i = 0; i < g->count; i++)
+		bodies[i] = g->members[i]->body;
+	uint64_t now = db->env->calls->now_ns(db->env);
+	uint32_t epoch;
+	s = wal_writer_append(db->wal, db->last_sequence + 1, now, g->changes, bodies, g->count, &epoch);
+	if (s != WOMBAT_OK)
+		return s;
+	if (wal_writer_wants_spare(db->wal))
+		scheduler_wake(db->scheduler, LANE_UPKEEP);
+	if (g->sync) {
+		s = wal_writer_sync(db->wal);
+		if (s != WOMBAT_OK) {
+			background_fail(db, s);
+			return s;
+		}
+	}
+	s = apply_group(db, g, now);
+	if (s != WOMBAT_OK)
+		return s;
+	/* Release: whoever reads this number finds the changes up to it in the memtable. */
+	atomic_store_explicit(&db->visible_sequence, db->last_sequence, memory_order_release);
+	return WOMBAT_OK;
+}
+
+static enum wombat_status rotate(struct wombat *db)
+{
+	if (memtable_entries(db->active.table) == 0)
+		return WOMBAT_OK;
+	mutex_lock(&db->state_mu);
+	enum wombat_status s = wait_to_switch_locked(db);
+	if (s == WOMBAT_OK)
+		s = switch_memtable_locked(db);
+	mutex_unlock(&db->state_mu);
+	return s;
+}
+
+static enum wombat_status submit(struct wombat *db, struct write_request *r)
+{
+	enum wombat_status s = db_check_writable(db);
+	if (s != WOMBAT_OK)
+		return s;
+	if (!queue_join(db, r)) {
+		if (r->status != WOMBAT_OK)
+			status_set_detail(r->detail);
+		return r->status;
+	}
+	struct write_group g = { .count = 0 };
+	group_add(&g, r);
+	uint64_t first = db->last_sequence + 1;
+	if (r->rotate) {
+		s = rotate(db);
+	} else {
+		group_gather(db, &g);
+		s = write_group(db, &g);
+	}
+	if (s != WOMBAT_OK)
+		stats_error(db->stats, s);
+	group_end(db, &g, s, first);
+	return s;
+}
+
+enum wombat_status db_write_body(struct wombat *db, struct wombat_slice body, uint32_t count, unsigned flags,
+				 uint64_t *out_sequence)
+{
+	struct write_request r = {
+		.body = body,
+		.count = count,
+		.sync = (flags & WOMBAT_SYNC) || atomic_load_explicit(&db->live.sync_writes, memory_order_relaxed),
+	};
+	enum wombat_status s = submit(db, &r);
+	if (s == WOMBAT_OK && out_sequence)
+		*out_sequence = r.last_sequence;
+	return s;
+}
+
+enum wombat_status db_rotate_memtable(struct wombat *db)
+{
+	struct write_request r = { .rotate = true };
+	return submit(db, &r);
+}
+
+/* ---- Public calls -------------------------------------------------------------------------- */
+
+static enum wombat_status check_limits(struct wombat *db, uint64_t key, uint64_t value, uint64_t attr)
+{
+	uint64_t max_key = atomic_load_explicit(&db->live.max_key_size, memory_order_relaxed);
+	uint64_t max_value = atomic_load_explicit(&db->live.max_value_size, memory_order_relaxed);
+	if (key > max_key)
+		return fail(WOMBAT_TOO_BIG, "a key of %llu bytes is over max_key_size (%llu)", (unsigned long long)key,
+			    (unsigned long long)max_key);
+	if (value > max_value)
+		return fail(WOMBAT_TOO_BIG, "a value of %llu bytes is over max_value_size (%llu)",
+			    (unsigned long long)value, (unsigned long long)max_value);
+	if (attr > RECORD_ATTR_MAX)
+		return fail(WOMBAT_TOO_BIG, "attributes of %llu bytes are over their limit (%d)",
+			    (unsigned long long)attr, RECORD_ATTR_MAX);
+	return WOMBAT_OK;
+}
+
+static enum wombat_status check_keyspace(unsigned keyspace)
+{
+	if (keyspace < 1 || keyspace > WOMBAT_KEYSPACE_MAX)
+		return fail(WOMBAT_INVALID, "keyspace %u is outside 1..%d", keyspace, WOMBAT_KEYSPACE_MAX);
+	return WOMBAT_OK;
+}
+
+enum wombat_status wombat_put(struct wombat *db, unsigned keyspace, struct wombat_slice key, struct wombat_slice value)
+{
+	uint64_t begin = stats_begin();
+	struct record record = { .value = value };
+	enum wombat_status s = check_keyspace(keyspace);
+	if (s == WOMBAT_OK)
+		s = check_limits(db, key.size, value.size, 0);
+	if (s != WOMBAT_OK)
+		return s;
+	uint8_t room[1024], *body = room;
+	size_t size = write_batch_put_size(key, &record);
+	if (size > sizeof room && !(body = mem_alloc(size)))
+		return fail_no_memory();
+	write_batch_put_encode(body, keyspace, key, &record);
+	s = db_write_body(db, slice_make(body, size), 1, 0, NULL);
+	if (body != room)
+		mem_free(body);
+	stats_end(db->stats, LATENCY_PUT, begin);
+	return s;
+}
+
+enum wombat_status wombat_delete(struct wombat *db, unsigned keyspace, struct wombat_slice key)
+{
+	uint64_t begin = stats_begin();
+	struct wombat_batch batch = { .count = 0 };
+	enum wombat_status s = wombat_batch_delete(&batch, keyspace, key);
+	if (s == WOMBAT_OK)
+		s = wombat_write(db, &batch, 0, NULL);
+	buf_done(&batch.body);
+	stats_end(db->stats, LATENCY_DELETE, begin);
+	return s;
+}
+
+enum wombat_status wombat_delete_range(struct wombat *db, unsigned keyspace, struct wombat_slice from,
+				       struct wombat_slice to)
+{
+	struct wombat_batch batch = { .count = 0 };
+	enum wombat_status s = wombat_batch_delete_range(&batch, keyspace, from, to);
+	if (s == WOMBAT_OK)
+		s = wombat_write(db, &batch, 0, NULL);
+	buf_done(&batch.body);
+	if (s == WOMBAT_OK)
+		stats_add(db->stats, STAT_RANGE_DELETES, 1);
+	return s;
+}
+
+enum wombat_status wombat_write(struct wombat *db, const struct wombat_batch *batch, unsigned flags, uint64_t *out_sequence)
+{
+	enum wombat_status s = check_limits(db, batch->largest_key, batch->largest_value, batch->largest_attr);
+	if (s != WOMBAT_OK)
+		return s;
+	if (batch->count == 0) {
+		if (out_sequence)
+			*out_sequence = atomic_load_explicit(&db->visible_sequence, memory_order_acquire);
+		return flags & WOMBAT_SYNC ? wombat_sync(db) : db_check_writable(db);
+	}
+	return db_write_body(db, buf_slice(&batch->body), batch->count, flags, out_sequence);
+}
+
+enum wombat_status wombat_sync(struct wombat *db)
+{
+	enum wombat_status s = db_check_writable(db);
+	if (s != WOMBAT_OK)
+		return s;
+	s = wal_writer_sync(db->wal);
+	if (s != WOMBAT_OK)
+		background_fail(db, s);
+	return s;
+}

@@ -1,0 +1,126 @@
+/*
+ * The table of options: what `wombat help options`, the configuration file, the mount's `.wombat/config`
+ * and the man page say comes from here. A default is the value of the default preset; each help says
+ * what worsens in each direction.
+ */
+#include "engine/db/options.h"
+
+#define K * 1024.0
+#define M * 1048576.0
+#define G * 1073741824.0
+#define T * 1099511627776.0
+
+#define FIELD(field) offsetof(struct options, field)
+
+static const char *const compression_words[] = { "none", "zlib", NULL };
+
+const struct option_entry option_table[] = {
+	{ { "mem_table_size", WOMBAT_TYPE_SIZE, "64M", "64K..16G", "bytes", true,
+	    "Bytes of changes gathered in memory before they are written to a table. More: fewer flushes and less "
+	    "compaction, more memory, longer recovery. Less: more small tables." },
+	  FIELD(mem_table_size), 64 K, 16 G, NULL },
+	{ { "num_memtables", WOMBAT_TYPE_COUNT, "3", "1..64", "", true,
+	    "Full memtables that may wait for their flush before writers stop. More: longer bursts are absorbed, more "
+	    "memory. Less: writers wait for the disk sooner." },
+	  FIELD(num_memtables), 1, 64, NULL },
+	{ { "num_level_zero_tables", WOMBAT_TYPE_COUNT, "4", "1..1000", "", true,
+	    "Tables of level 0 at which their compaction begins. More: less rewriting, slower reads of absent and old "
+	    "keys. Less: faster reads, more rewriting." },
+	  FIELD(num_level_zero_tables), 1, 1000, NULL },
+	{ { "num_level_zero_tables_stall", WOMBAT_TYPE_COUNT, "20", "2..10000", "", true,
+	    "Tables of level 0 at which writers stop; they are slowed from two thirds of it on. More: longer bursts, "
+	    "slower reads meanwhile. Less: writers wait for compaction sooner. At least num_level_zero_tables + 1." },
+	  FIELD(num_level_zero_tables_stall), 2, 10000, NULL },
+	{ { "max_levels", WOMBAT_TYPE_COUNT, "7", "2..12", "", false,
+	    "Levels of the tree, level 0 included. Fewer: the last one grows past its target and is rewritten more. "
+	    "More: nothing is gained before the data needs them." },
+	  FIELD(max_levels), 2, 12, NULL },
+	{ { "level_size_multiplier", WOMBAT_TYPE_REAL, "10", "2..100", "", true,
+	    "How many times larger each level's target is than the one above. More: fewer levels to read, more bytes "
+	    "rewritten per byte. Less: the reverse, and more space for overwritten data." },
+	  FIELD(level_size_multiplier), 2, 100, NULL },
+	{ { "max_table_size", WOMBAT_TYPE_SIZE, "64M", "64K..16G", "bytes", true,
+	    "Size at which compaction begins a new table. More: fewer files, coarser compactions. Less: finer ones, more "
+	    "open files." },
+	  FIELD(max_table_size), 64 K, 16 G, NULL },
+	{ { "block_size", WOMBAT_TYPE_SIZE, "4K", "512..4M", "bytes", true,
+	    "Uncompressed bytes of a table block, the unit of reading, caching and compressing. More: smaller indexes, "
+	    "better compression, faster scans, slower point reads. Applies to tables written from then on." },
+	  FIELD(block_size), 512, 4 M, NULL },
+	{ { "bloom_false_positive", WOMBAT_TYPE_REAL, "0.01", "0..0.5", "", true,
+	    "Share of absent keys for which a table is read in vain; 0: no filters. Less: larger filters in memory. More: "
+	    "more reads of absent keys reach the disk. Applies to tables written from then on." },
+	  FIELD(bloom_false_positive), 0, 0.5, NULL },
+	{ { "num_compactors", WOMBAT_TYPE_COUNT, "2", "1..64", "", true,
+	    "Compactions that run at a time. More: keeps up with heavier writing, takes more processor and disk from the "
+	    "foreground. Less: writers may come to wait." },
+	  FIELD(num_compactors), 1, 64, NULL },
+	{ { "compaction_throttle_bytes_per_sec", WOMBAT_TYPE_SIZE, "0", "0..1T", "bytes/s", true,
+	    "Bytes a second that compactions may write together; 0: no limit. Less: steadier reads and writes beside them, "
+	    "until they fall behind and writers are slowed." },
+	  FIELD(compaction_throttle_bytes_per_sec), 0, 1 T, NULL },
+	{ { "compression", WOMBAT_TYPE_ENUM, "none", "none|zlib", "", true,
+	    "How table blocks are compressed. zlib: less disk, more processor for flush, compaction and first reads. "
+	    "Applies to tables written from then on." },
+	  FIELD(compression), 0, 1, compression_words },
+	{ { "compression_level", WOMBAT_TYPE_COUNT, "6", "1..9", "", true,
+	    "Effort of zlib. More: smaller and slower to write. Less: larger and faster." },
+	  FIELD(compression_level), 1, 9, NULL },
+	{ { "sync_writes", WOMBAT_TYPE_BOOL, "false", "true|false", "", true,
+	    "Whether every write is durable before it returns. true: each waits for the disk (those at the same time share "
+	    "one wait). false: a power cut may take what came after the last sync; a crash of the process takes nothing." },
+	  FIELD(sync_writes), 0, 1, NULL },
+	{ { "sync_interval_ms", WOMBAT_TYPE_COUNT, "1000", "0..3600000", "ms", true,
+	    "How often what was written is made durable in the background; 0: only on request. More: more to lose in a power "
+	    "cut. Less: more writing to the disk." },
+	  FIELD(sync_interval_ms), 0, 3600000, NULL },
+	{ { "block_cache_size", WOMBAT_TYPE_SIZE, "512M", "0..1T", "bytes", true,
+	    "Memory for table blocks that were read. More: fewer reads from the disk. Less: more of them; 0 keeps only "
+	    "what is in use." },
+	  FIELD(block_cache_size), 0, 1 T, NULL },
+	{ { "cache_shards", WOMBAT_TYPE_COUNT, "16", "1..256", "", false,
+	    "Parts of the block cache with a lock of their own, rounded up to a power of two. More: less waiting among "
+	    "threads, less exact choice of what to evict." },
+	  FIELD(cache_shards), 1, 256, NULL },
+	{ { "read_ahead_size", WOMBAT_TYPE_SIZE, "256K", "0..64M", "bytes", true,
+	    "What scans and compactions read at a time once they move on in order. More: fewer, larger reads; short scans "
+	    "read in vain. Less: more reads." },
+	  FIELD(read_ahead_size), 0, 64 M, NULL },
+	{ { "write_buffer_size", WOMBAT_TYPE_SIZE, "1M", "4K..64M", "bytes", true,
+	    "Bytes of a table that are gathered before they are handed to the operating system. More: fewer, larger "
+	    "writes, more memory per flush and compaction." },
+	  FIELD(write_buffer_size), 4 K, 64 M, NULL },
+	{ { "use_mmap", WOMBAT_TYPE_BOOL, "false", "true|false", "", false,
+	    "Whether tables are read through a memory map. true: no system call for data in the page cache; a read that "
+	    "misses it fetches more than it needs, which is slow when data is larger than memory." },
+	  FIELD(use_mmap), 0, 1, NULL },
+	{ { "direct_io", WOMBAT_TYPE_BOOL, "false", "true|false", "", false,
+	    "Whether flush and compaction write past the page cache, and reads too unless use_mmap serves them. true: the "
+	    "block cache is then the only cache, and memory is what is set here. false: the page cache helps." },
+	  FIELD(direct_io), 0, 1, NULL },
+	{ { "max_open_files", WOMBAT_TYPE_COUNT, "1000", "16..1000000", "", true,
+	    "Tables kept open, with their index and filter in memory. Less: tables are opened anew, several reads each. "
+	    "More: memory, and the process's limit of open files." },
+	  FIELD(max_open_files), 16, 1000000, NULL },
+	{ { "write_throttle_bytes_per_sec", WOMBAT_TYPE_SIZE, "0", "0..1T", "bytes/s", true,
+	    "Bytes a second that writers may put together; 0: no limit. Less: leaves the disk to others, and writers wait." },
+	  FIELD(write_throttle_bytes_per_sec), 0, 1 T, NULL },
+	{ { "wal_file_size", WOMBAT_TYPE_SIZE, "16M", "64K..1G", "bytes", true,
+	    "Size of a write-ahead log segment, allocated ahead and reused. More: fewer changes of segment, more disk. Less: "
+	    "changes over its size need a segment of their own. Applies to segments made from then on." },
+	  FIELD(wal_file_size), 64 K, 1 G, NULL },
+	{ { "verify_checksums", WOMBAT_TYPE_BOOL, "true", "true|false", "", true,
+	    "Whether each block's checksum is verified when it is read from the disk. false: damage may go unnoticed until "
+	    "`wombat check`." },
+	  FIELD(verify_checksums), 0, 1, NULL },
+	{ { "max_key_size", WOMBAT_TYPE_SIZE, "4096", "16..65536", "bytes", true,
+	    "Longest key that may be written. Longer ones that are there stay readable." },
+	  FIELD(max_key_size), 16, 65536, NULL },
+	{ { "max_value_size", WOMBAT_TYPE_SIZE, "1G", "1..1G", "bytes", true,
+	    "Largest value that may be written. Larger ones that are there stay readable." },
+	  FIELD(max_value_size), 1, 1 G, NULL },
+};
+
+const size_t option_count = sizeof option_table / sizeof option_table[0];
+
+_Static_assert(sizeof option_table / sizeof option_table[0] <= OPTION_MAX, "explicit_mask has a bit for each");

@@ -1,0 +1,53 @@
+/*
+ * Counters of a database, cheap enough to keep on: each thread adds to one of a few cache lines, relaxed;
+ * reading sums them. Latencies are measured on one operation in STATS_SAMPLE and weigh as many, so that the
+ * clock is not read twice per operation.
+ */
+#ifndef WOMBAT_DB_STATS_H
+#define WOMBAT_DB_STATS_H
+
+#include "engine/base/histogram.h"
+#include "engine/base/status.h"
+
+enum { STATS_SHARDS = 16, STATS_SAMPLE = 32 };
+
+enum stat_counter {
+	STAT_GETS, STAT_GETS_FOUND, STAT_PUTS, STAT_DELETES, STAT_RANGE_DELETES, STAT_SCANS, STAT_BATCHES, STAT_GROUPS,
+	STAT_GET_NS, STAT_PUT_NS, STAT_DELETE_NS,
+	STAT_USER_BYTES,         /* key and value bytes that were put */
+	STAT_TABLES_READ,        /* tables that gets asked */
+	STAT_FLUSHES, STAT_FLUSH_BYTES,
+	STAT_COMPACTIONS, STAT_COMPACTION_READ_BYTES, STAT_COMPACTION_WRITE_BYTES, STAT_TRIVIAL_MOVES,
+	STAT_STALL_SLOW, STAT_STALL_STOP, STAT_STALL_NS,
+	STAT_ERRORS_IO, STAT_ERRORS_NO_SPACE, STAT_ERRORS_CORRUPTION, STAT_ERRORS_NO_MEMORY,
+	STAT_COUNTER_COUNT
+};
+
+enum stat_latency { LATENCY_GET, LATENCY_PUT, LATENCY_DELETE, LATENCY_COUNT };
+
+struct stats {
+	struct {
+		_Alignas(64) atomic_uint_fast64_t counter[STAT_COUNTER_COUNT];
+	} shard[STATS_SHARDS];
+	struct histogram latency[LATENCY_COUNT];
+};
+
+extern _Thread_local unsigned stats_thread_shard; /* 0: not yet chosen; else shard + 1 */
+extern _Thread_local unsigned stats_sample_tick;
+unsigned stats_choose_shard(void);
+
+static inline void stats_add(struct stats *s, enum stat_counter c, uint64_t n)
+{
+	unsigned shard = stats_thread_shard ? stats_thread_shard - 1 : stats_choose_shard();
+	/* Relaxed: a figure that nothing is ordered by. */
+	atomic_fetch_add_explicit(&s->shard[shard].counter[c], n, memory_order_relaxed);
+}
+uint64_t stats_sum(const struct stats *s, enum stat_counter c);
+
+/* Monotonic ns when this operation is one to measure, else 0. */
+uint64_t stats_begin(void);
+void stats_end(struct stats *s, enum stat_latency which, uint64_t begin);
+/* Counts a failure by its kind. */
+void stats_error(struct stats *s, enum wombat_status status);
+
+#endif

@@ -1,0 +1,44 @@
+/*
+ * The encoded group of changes behind struct wombat_batch; also the body of a WAL record.
+ *
+ *     change:  kind 1 byte | keyspace 1 byte | key length varint | key |
+ *              KIND_PUT: record length varint | encoded record (time 0: the WAL record's time)
+ *              KIND_DELETE: nothing
+ *              KIND_DELETE_RANGE: end length varint | end key (empty: the keyspace's end)
+ */
+#ifndef WOMBAT_MEM_WRITE_BATCH_H
+#define WOMBAT_MEM_WRITE_BATCH_H
+
+#include "engine/base/buf.h"
+#include "engine/base/record.h"
+#include "engine/mem/memtable.h"
+
+struct wombat_batch {
+	struct buf body;
+	uint32_t count;
+	uint32_t largest_key;    /* sizes that the limits are checked against when it is written */
+	uint32_t largest_attr;
+	uint64_t largest_value;
+};
+
+/* Encodes a single put or delete at `p`; write_batch_put_size() bytes. For writes without a batch. */
+size_t write_batch_put_size(struct wombat_slice key, const struct record *record);
+void write_batch_put_encode(uint8_t *p, unsigned keyspace, struct wombat_slice key, const struct record *record);
+
+/* One decoded change. Slices point into the body; `key` and `end` without the keyspace byte. */
+struct batch_change {
+	uint8_t kind;
+	uint8_t keyspace;
+	struct wombat_slice key;
+	struct wombat_slice value; /* KIND_PUT: the encoded record */
+	struct wombat_slice end;   /* KIND_DELETE_RANGE */
+};
+/* Moves the cursor over one change. WOMBAT_CORRUPTION: not a change. */
+MUST_CHECK enum wombat_status write_batch_next(struct cursor *c, struct batch_change *out);
+
+/* Adds all changes of a body to the memtable, numbered from `sequence` on, those before or at
+ * `skip_to` left out (0: none). `time_ns` stands for "now". `out_count`: changes in the body. */
+MUST_CHECK enum wombat_status write_batch_apply(struct wombat_slice body, uint64_t sequence, uint64_t skip_to,
+	uint64_t time_ns, struct memtable *m, uint32_t *out_count);
+
+#endif

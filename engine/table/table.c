@@ -1,0 +1,228 @@
+/*
+ * Opening a table and finding a key in it.
+ *
+ * A lookup goes filter, index, block cache, block: the first rules out most tables that lack the key for
+ * one cache miss, the second is arrays in memory, and only the last two can touch the disk. Because a
+ * separator carries a tag where versions of one key are spread over blocks (index.h), the block that the
+ * index names is the only one to look into.
+ */
+#include "engine/table/table.h"
+
+#include <inttypes.h>
+
+#include "engine/base/alloc.h"
+#include "engine/table/table_impl.h"
+
+/* ---- Open ------------------------------------------------------------------------------------- */
+
+static enum wombat_status read_footer(struct table *t, struct table_footer *out)
+{
+	uint8_t scratch[TABLE_FOOTER_SIZE];
+	const uint8_t *bytes;
+	t->file_bytes = t->calls->reader_size(t->reader);
+	if (t->file_bytes < TABLE_FOOTER_SIZE)
+		return fail(WOMBAT_CORRUPTION, "%s: %" PRIu64 " bytes are too few for a table", t->path, t->file_bytes);
+	enum wombat_status s = t->calls->reader_read(t->reader, t->file_bytes - TABLE_FOOTER_SIZE, sizeof(scratch),
+		scratch, &bytes);
+	return s == WOMBAT_OK ? footer_decode(bytes, t->file_bytes, t->path, out) : s;
+}
+
+static enum wombat_status load_properties(struct table *t, struct table_handle handle)
+{
+	struct wombat_slice bytes;
+	void *memory;
+	enum wombat_status s = table_read_part(t, "properties", handle, &bytes, &memory);
+	if (s != WOMBAT_OK)
+		return s;
+	const char *fault = properties_decode(bytes, &t->properties);
+	mem_free(memory);
+	return fault ? fail(WOMBAT_CORRUPTION, "%s: properties: %s", t->path, fault) : WOMBAT_OK;
+}
+
+static enum wombat_status load_index(struct table *t, struct table_handle handle)
+{
+	struct wombat_slice bytes;
+	void *memory;
+	enum wombat_status s = table_read_part(t, "index", handle, &bytes, &memory);
+	if (s != WOMBAT_OK)
+		return s;
+	s = index_new(bytes, t->file_bytes - TABLE_FOOTER_SIZE, t->path, &t->index);
+	mem_free(memory);
+	return s;
+}
+
+static enum wombat_status load_filter(struct table *t, struct table_handle handle)
+{
+	if (handle.size == 0)
+		return WOMBAT_OK;
+	struct wombat_slice bytes;
+	enum wombat_status s = table_read_part(t, "filter", handle, &bytes, &t->filter_memory);
+	if (s != WOMBAT_OK)
+		return s;
+	t->memory_bytes += bytes.size;
+	const char *fault = filter_init(&t->filter, bytes);
+	return fault ? fail(WOMBAT_CORRUPTION, "%s: filter: %s", t->path, fault) : WOMBAT_OK;
+}
+
+/* The block is: count varint | (begin | end | sequence varint)*, keys as varint length and bytes. */
+static enum wombat_status decode_ranges(struct table *t, struct wombat_slice bytes, struct range_del_set *set)
+{
+	struct cursor c = cursor_of(bytes);
+	uint64_t count;
+	if (!cursor_varint(&c, &count))
+		goto bad;
+	for (uint64_t i = 0; i < count; i++) {
+		struct range_del range;
+		if (!cursor_slice(&c, &range.begin) || !cursor_slice(&c, &range.end) ||
+		    !cursor_varint(&c, &range.sequence) || range.sequence > SEQUENCE_MAX ||
+		    slice_compare(range.begin, range.end) >= 0)
+			goto bad;
+		enum wombat_status s = range_del_set_add(set, range);
+		if (s != WOMBAT_OK)
+			return s;
+	}
+	if (cursor_left(&c) == 0)
+		return WOMBAT_OK;
+bad:
+	return fail(WOMBAT_CORRUPTION, "%s: range tombstones: malformed", t->path);
+}
+
+static enum wombat_status load_ranges(struct table *t, struct table_handle handle)
+{
+	if (handle.size == 0)
+		return WOMBAT_OK;
+	struct wombat_slice bytes;
+	void *memory;
+	enum wombat_status s = table_read_part(t, "range tombstones", handle, &bytes, &memory);
+	if (s != WOMBAT_OK)
+		return s;
+	struct range_del_set set;
+	range_del_set_init(&set);
+	s = decode_ranges(t, bytes, &set);
+	if (s == WOMBAT_OK)
+		s = range_fragments_build(&set, &t->ranges);
+	t->memory_bytes += 2 * bytes.size;
+	range_del_set_done(&set);
+	mem_free(memory);
+	return s;
+}
+
+static enum wombat_status load(struct table *t)
+{
+	struct table_footer footer;
+	enum wombat_status s = read_footer(t, &footer);
+	if (s == WOMBAT_OK)
+		s = load_properties(t, footer.properties);
+	if (s == WOMBAT_OK)
+		s = load_index(t, footer.index);
+	if (s == WOMBAT_OK)
+		s = load_filter(t, footer.filter);
+	if (s == WOMBAT_OK)
+		s = load_ranges(t, footer.ranges);
+	if (s == WOMBAT_OK)
+		t->memory_bytes += t->index->memory_bytes;
+	return s;
+}
+
+enum wombat_status table_open(struct env *env, const char *path, uint64_t number, const struct table_options *options,
+	struct table **out)
+{
+	size_t path_bytes = strlen(path) + 1;
+	struct table *t = mem_zalloc(sizeof(*t) + path_bytes);
+	if (!t)
+		return fail_no_memory();
+	t->calls = env->calls;
+	t->options = *options;
+	t->number = number;
+	t->memory_bytes = sizeof(*t) + path_bytes;
+	memcpy(t->path, path, path_bytes);
+	enum wombat_status s = t->calls->reader_open(env, path, options->env_flags, &t->reader);
+	if (s == WOMBAT_OK)
+		s = load(t);
+	if (s != WOMBAT_OK) {
+		table_close(t);
+		return s;
+	}
+	*out = t;
+	return WOMBAT_OK;
+}
+
+void table_close(struct table *t)
+{
+	if (!t)
+		return;
+	range_fragments_unref(t->ranges);
+	mem_free(t->filter_memory);
+	index_free(t->index);
+	t->calls->reader_close(t->reader);
+	mem_free(t);
+}
+
+size_t table_memory_bytes(const struct table *t)
+{
+	return t->memory_bytes;
+}
+
+struct range_fragments *table_range_dels(const struct table *t)
+{
+	return t->ranges;
+}
+
+const struct table_properties *table_properties_of(const struct table *t)
+{
+	return &t->properties;
+}
+
+void table_forget_blocks(struct table *t)
+{
+	if (!t->options.block_cache)
+		return;
+	for (size_t i = 0; i < t->index->count; i++)
+		lru_erase(t->options.block_cache, (struct lru_key){ t->number, t->index->offsets[i] });
+}
+
+uint64_t table_offset_of(struct table *t, struct wombat_slice key)
+{
+	size_t i = index_find(t->index, key, TAG_MAX);
+	return i < t->index->count ? t->index->offsets[i] : index_blocks_end(t->index);
+}
+
+/* ---- Get -------------------------------------------------------------------------------------- */
+
+/* Whether the filter rules the hash out, counted. */
+static bool ruled_out(struct table *t, uint64_t hash, enum table_count checks, enum table_count useful)
+{
+	table_count_add(t->options.counts, checks, 1);
+	if (filter_may_contain(&t->filter, hash))
+		return false;
+	table_count_add(t->options.counts, useful, 1);
+	return true;
+}
+
+enum wombat_status table_get(struct table *t, struct wombat_slice key, uint64_t max_sequence, unsigned flags,
+	uint64_t *out_tag, struct wombat_slice *out_value, struct table_pin *pin)
+{
+	if (t->filter.lines && ruled_out(t, filter_hash_key(key), TABLE_FILTER_CHECKS, TABLE_FILTER_USEFUL))
+		return WOMBAT_NOT_FOUND;
+	uint64_t tag = tag_make(max_sequence, 0xff);
+	size_t i = index_find(t->index, key, tag);
+	if (i == t->index->count)
+		return WOMBAT_NOT_FOUND;
+	const struct block *block;
+	enum wombat_status s = table_block_acquire(t, i, flags, pin, &block, NULL);
+	if (s != WOMBAT_OK)
+		return s;
+	enum block_result r = block_get(block, key, tag, out_tag, out_value);
+	if (__builtin_expect(r == BLOCK_AT, 1))
+		return WOMBAT_OK;
+	table_pin_release(pin);
+	return r == BLOCK_END ? WOMBAT_NOT_FOUND : table_fail_block(t, t->index->offsets[i], "damaged entry");
+}
+
+bool table_may_have_prefix(struct table *t, struct wombat_slice prefix)
+{
+	enum { SHORTEST = 2 }; /* the keyspace byte is not a part of the path, even when it reads as '/' */
+	if (!t->filter.lines || prefix.size < SHORTEST || prefix.data[prefix.size - 1] != '/')
+		return true;
+	return !ruled_out(t, filter_hash_prefix(prefix), TABLE_PREFIX_CHECKS, TABLE_PREFIX_USEFUL);
+}

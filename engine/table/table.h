@@ -1,0 +1,99 @@
+/*
+ * An open table: its index, filter, range tombstones and properties in memory, its data blocks through
+ * the block cache. Immutable; any number of threads.
+ */
+#ifndef WOMBAT_TABLE_TABLE_H
+#define WOMBAT_TABLE_TABLE_H
+
+#include <stdatomic.h>
+
+#include "engine/cache/lru.h"
+#include "engine/env/env.h"
+#include "engine/iter/iter.h"
+#include "engine/iter/range_del.h"
+#include "engine/table/properties.h"
+
+struct table;
+
+/*
+ * Counters that all tables of a database share. Zeroed to begin; each thread counts in one of the stripes,
+ * so that threads reading at once do not pass a cache line to and fro. Read with table_counts_read().
+ */
+enum table_count {
+	TABLE_FILTER_CHECKS,
+	TABLE_FILTER_USEFUL, /* ruled the table out */
+	TABLE_PREFIX_CHECKS,
+	TABLE_PREFIX_USEFUL,
+	TABLE_BLOCK_READS,   /* from the disk */
+	TABLE_BLOCK_READ_BYTES,
+	TABLE_CHECKSUM_FAILURES,
+	TABLE_COUNTS
+};
+enum { TABLE_COUNT_STRIPES = 8 };
+struct table_counts {
+	struct table_count_stripe {
+		atomic_uint_fast64_t n[16]; /* two cache lines: TABLE_COUNTS of them used */
+	} stripe[TABLE_COUNT_STRIPES];
+};
+/* The counters' sums. */
+struct table_totals {
+	uint64_t filter_checks, filter_useful;
+	uint64_t prefix_checks, prefix_useful;
+	uint64_t block_reads, block_read_bytes;
+	uint64_t checksum_failures;
+};
+void table_counts_read(const struct table_counts *counts, struct table_totals *out);
+
+struct table_options {
+	struct lru *block_cache;      /* borrowed; may be NULL: nothing is cached */
+	struct table_counts *counts;  /* borrowed; may be NULL */
+	unsigned env_flags;           /* enum env_open_flags */
+	bool verify_checksums;        /* of data blocks; index, filter and footer always */
+	const atomic_bool *verify_live; /* borrowed; if not NULL it stands for verify_checksums and may change */
+};
+
+MUST_CHECK enum wombat_status table_open(struct env *env, const char *path, uint64_t number,
+	const struct table_options *options, struct table **out);
+void table_close(struct table *t); /* no pin or iterator may be out */
+size_t table_memory_bytes(const struct table *t); /* index, filter, struct: charge of the table cache */
+
+enum table_read_flags { TABLE_READ_NO_FILL = 1, TABLE_READ_CACHED = 2, TABLE_READ_SEQUENTIAL = 4 };
+
+/* Keeps a block alive: in the cache, or its own. Zeroed: holds nothing. */
+struct table_pin {
+	void *handle;
+	void *owner;
+};
+void table_pin_release(struct table_pin *pin);
+
+/*
+ * The newest entry of `key` with a sequence <= max_sequence: tag and value, which `pin` keeps alive.
+ * WOMBAT_NOT_FOUND: none here. WOMBAT_WOULD_BLOCK: TABLE_READ_CACHED and its block is not in memory.
+ * No allocation when the block is cached.
+ */
+MUST_CHECK enum wombat_status table_get(struct table *t, struct wombat_slice key, uint64_t max_sequence,
+	unsigned flags, uint64_t *out_tag, struct wombat_slice *out_value, struct table_pin *pin);
+/* False: no key here starts with `prefix` (keyspace byte + path that ends in '/'), by the filter. */
+bool table_may_have_prefix(struct table *t, struct wombat_slice prefix);
+/* Not counted; valid while the table is open. May be NULL. */
+struct range_fragments *table_range_dels(const struct table *t);
+
+/* `flags`: enum table_read_flags. With TABLE_READ_SEQUENTIAL blocks are read ahead in large reads and not
+ * put into the cache. `read_ahead_bytes` 0: by block; else iterators that move on read ahead up to it. */
+MUST_CHECK enum wombat_status table_iter_new(struct table *t, unsigned flags, size_t read_ahead_bytes, struct iter **out);
+/* What a table's iterator does last when it is freed: lets go of what keeps the table open. */
+void table_iter_on_free(struct iter *it, void (*done)(void *owner, void *handle), void *owner, void *handle);
+
+/* What the table says of itself; valid while it is open. */
+const struct table_properties *table_properties_of(const struct table *t);
+/* Drops the table's blocks from the block cache. */
+void table_forget_blocks(struct table *t);
+
+/* Bytes of the file up to where `key` would be: for estimates. */
+uint64_t table_offset_of(struct table *t, struct wombat_slice key);
+
+/* Reads and verifies everything: checksums, order, filter, counts against the properties. Calls `report` per
+ * finding. WOMBAT_CORRUPTION if there was one; another failure when it could not look. */
+MUST_CHECK enum wombat_status table_check(struct table *t, void (*report)(void *arg, const char *sentence), void *arg);
+
+#endif

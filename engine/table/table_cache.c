@@ -1,0 +1,183 @@
+/*
+ * Open tables, kept by an LRU cache in which each counts one.
+ *
+ * A miss opens the table outside any lock; of two threads that miss at once one keeps its table and the
+ * other's is closed again, which is rarer and cheaper than making everybody wait for an open.
+ */
+#include "engine/table/table_cache.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "engine/base/alloc.h"
+#include "engine/env/filename.h"
+
+struct table_cache {
+	/* Fixed. */
+	struct env *env;
+	struct table_options options;
+	struct lru *tables;
+	char *dir;
+	/* Relaxed, both: the first is a figure, the second a setting that the next block read may see. */
+	atomic_size_t memory_bytes;
+	atomic_bool verify;
+};
+
+/* What the LRU holds. */
+struct open_table {
+	struct table *table;
+	struct table_cache *cache;
+};
+
+static void open_table_destroy(void *value)
+{
+	struct open_table *o = value;
+	size_t bytes = sizeof(*o) + table_memory_bytes(o->table);
+	atomic_fetch_sub_explicit(&o->cache->memory_bytes, bytes, memory_order_relaxed);
+	table_close(o->table);
+	mem_free(o);
+}
+
+/* Few tables share one shard, so that the bound stays exact and LRU order true; many are spread, so that
+ * threads do not meet. */
+static unsigned shards_for(unsigned max_open_files)
+{
+	enum { TABLES_PER_SHARD = 64, SHARDS_MAX = 16 };
+	unsigned shards = 1;
+	while (shards < SHARDS_MAX && shards * 2 * TABLES_PER_SHARD <= max_open_files)
+		shards *= 2;
+	return shards;
+}
+
+enum wombat_status table_cache_new(struct env *env, const char *dir, unsigned max_open_files,
+	const struct table_options *options, struct table_cache **out)
+{
+	struct table_cache *c = mem_zalloc(sizeof(*c));
+	if (!c)
+		return fail_no_memory();
+	c->env = env;
+	c->options = *options;
+	atomic_init(&c->verify, options->verify_checksums);
+	if (!c->options.verify_live)
+		c->options.verify_live = &c->verify;
+	size_t dir_bytes = strlen(dir) + 1;
+	c->dir = mem_alloc(dir_bytes);
+	enum wombat_status s = c->dir ? lru_new(max_open_files, shards_for(max_open_files), &c->tables) : fail_no_memory();
+	if (s != WOMBAT_OK) {
+		mem_free(c->dir);
+		mem_free(c);
+		return s;
+	}
+	memcpy(c->dir, dir, dir_bytes);
+	*out = c;
+	return WOMBAT_OK;
+}
+
+void table_cache_free(struct table_cache *c)
+{
+	if (!c)
+		return;
+	lru_free(c->tables);
+	mem_free(c->dir);
+	mem_free(c);
+}
+
+static struct lru_key key_of(uint64_t number)
+{
+	return (struct lru_key){ number, 0 };
+}
+
+static enum wombat_status open_and_insert(struct table_cache *c, uint64_t number, struct lru_handle **out)
+{
+	char path[FILENAME_PATH_MAX];
+	if (!filename_path(path, c->dir, FILE_TABLE, number))
+		return fail(WOMBAT_INVALID, "%s: path too long", c->dir);
+	struct open_table *o = mem_alloc(sizeof(*o));
+	if (!o)
+		return fail_no_memory();
+	enum wombat_status s = table_open(c->env, path, number, &c->options, &o->table);
+	if (s != WOMBAT_OK) {
+		mem_free(o);
+		return s;
+	}
+	o->cache = c;
+	atomic_fetch_add_explicit(&c->memory_bytes, sizeof(*o) + table_memory_bytes(o->table), memory_order_relaxed);
+	*out = lru_insert(c->tables, key_of(number), o, 1, open_table_destroy);
+	if (*out)
+		return WOMBAT_OK;
+	open_table_destroy(o);
+	return fail_no_memory();
+}
+
+enum wombat_status table_cache_acquire(struct table_cache *c, uint64_t number, struct table **out_table,
+	struct lru_handle **out_handle)
+{
+	struct lru_handle *h = lru_lookup(c->tables, key_of(number), false);
+	if (!h) {
+		enum wombat_status s = open_and_insert(c, number, &h);
+		if (s != WOMBAT_OK)
+			return s;
+	}
+	*out_table = ((struct open_table *)lru_value(h))->table;
+	*out_handle = h;
+	return WOMBAT_OK;
+}
+
+void table_cache_release(struct table_cache *c, struct lru_handle *handle)
+{
+	lru_release(c->tables, handle);
+}
+
+static void release_for_iter(void *owner, void *handle)
+{
+	table_cache_release(owner, handle);
+}
+
+enum wombat_status table_cache_iter_new(struct table_cache *c, uint64_t number, unsigned flags,
+	size_t read_ahead_bytes, struct iter **out)
+{
+	struct table *t;
+	struct lru_handle *h;
+	enum wombat_status s = table_cache_acquire(c, number, &t, &h);
+	if (s != WOMBAT_OK)
+		return s;
+	s = table_iter_new(t, flags, read_ahead_bytes, out);
+	if (s != WOMBAT_OK) {
+		table_cache_release(c, h);
+		return s;
+	}
+	table_iter_on_free(*out, release_for_iter, c, h);
+	return WOMBAT_OK;
+}
+
+/* The blocks are found by the table's index. Those of a table that is not open grow old in the block cache
+ * like any that nobody asks for: its number is never used again. */
+void table_cache_evict(struct table_cache *c, uint64_t number)
+{
+	struct lru_handle *h = lru_lookup(c->tables, key_of(number), true);
+	if (!h)
+		return;
+	table_forget_blocks(((struct open_table *)lru_value(h))->table);
+	lru_release(c->tables, h);
+	lru_erase(c->tables, key_of(number));
+}
+
+void table_cache_set_max_open(struct table_cache *c, unsigned max_open_files)
+{
+	lru_set_capacity(c->tables, max_open_files);
+}
+
+void table_cache_set_verify(struct table_cache *c, bool verify_checksums)
+{
+	atomic_store_explicit(&c->verify, verify_checksums, memory_order_relaxed);
+}
+
+void table_cache_counts(struct table_cache *c, struct lru_counts *out)
+{
+	lru_counts(c->tables, out);
+}
+
+uint64_t table_cache_memory_bytes(struct table_cache *c)
+{
+	return atomic_load_explicit(&c->memory_bytes, memory_order_relaxed);
+}

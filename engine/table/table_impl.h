@@ -1,0 +1,60 @@
+/* What table.c, table_read.c, table_iter.c and table_check.c share. */
+#ifndef WOMBAT_TABLE_TABLE_IMPL_H
+#define WOMBAT_TABLE_TABLE_IMPL_H
+
+#include "engine/table/block.h"
+#include "engine/table/filter.h"
+#include "engine/table/footer.h"
+#include "engine/table/index.h"
+#include "engine/table/table.h"
+
+/* All fixed once the table is open. */
+struct table {
+	const struct env_calls *calls;
+	struct env_reader *reader;
+	struct table_options options;
+	uint64_t number;
+	uint64_t file_bytes;
+	struct index *index;
+	struct filter filter;    /* its lines lie in filter_memory */
+	void *filter_memory;
+	struct range_fragments *ranges;
+	struct table_properties properties;
+	size_t memory_bytes;
+	char path[];
+};
+
+void table_count_add(struct table_counts *counts, enum table_count which, uint64_t n);
+
+/* Relaxed: a change of the setting need not be seen before the next block. */
+static inline bool table_verifies(const struct table *t)
+{
+	return t->options.verify_live ? atomic_load_explicit(t->options.verify_live, memory_order_relaxed)
+				      : t->options.verify_checksums;
+}
+
+/* ---- Blocks as they are on the disk: table_read.c --------------------------------------------- */
+
+/* Checks a block's trailer; `stored` has handle.size bytes and the trailer behind. */
+MUST_CHECK enum wombat_status table_check_stored(struct table *t, struct table_handle handle, const uint8_t *stored,
+	bool verify, enum table_compression *out_compression);
+/* Makes a block of its own memory from a packed one; for mem_free(). */
+MUST_CHECK enum wombat_status table_unpack_block(struct table *t, struct table_handle handle, const uint8_t *stored,
+	struct block **out);
+/* Reads a data block into memory of its own; for mem_free(). */
+MUST_CHECK enum wombat_status table_read_block(struct table *t, struct table_handle handle, bool verify,
+	struct block **out);
+/* The unpacked bytes of one of the other blocks, in 64-byte aligned memory for mem_free(). */
+MUST_CHECK enum wombat_status table_read_part(struct table *t, const char *part, struct table_handle handle,
+	struct wombat_slice *out, void **out_memory);
+/* fail(WOMBAT_CORRUPTION) for the block at an offset. */
+enum wombat_status table_fail_block(struct table *t, uint64_t offset, const char *fault) __attribute__((cold));
+
+/*
+ * The index-th data block, from the cache or the disk, kept alive by `pin`, which holds nothing before.
+ * `*out_read` (may be NULL) says whether the disk was asked.
+ */
+MUST_CHECK enum wombat_status table_block_acquire(struct table *t, size_t block_index, unsigned flags,
+	struct table_pin *pin, const struct block **out, bool *out_read);
+
+#endif

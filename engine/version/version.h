@@ -1,0 +1,78 @@
+/*
+ * The files of each level at one moment: immutable once published, counted. Readers hold one and need no
+ * lock; compaction makes the next one from an edit.
+ *
+ * Level 0 holds flushed memtables, which may overlap: newest first. Deeper levels hold disjoint tables in
+ * key order. All versions of one key are in one table of a level.
+ */
+#ifndef WOMBAT_VERSION_VERSION_H
+#define WOMBAT_VERSION_VERSION_H
+
+#include <stdatomic.h>
+
+#include "engine/table/table_builder.h"
+#include "engine/table/table_cache.h"
+
+enum { LEVELS_MAX = 12 };
+
+/* One table as the manifest knows it; shared by the versions that have it. */
+struct file_meta {
+	atomic_int refs;        /* one for each version that has it */
+	bool compacting;        /* guarded by the database's state lock: an input of a running job */
+	uint64_t number;
+	struct table_summary summary;
+};
+struct file_meta *file_meta_ref(struct file_meta *f);
+void file_meta_unref(struct file_meta *f);
+/* Whether some key k with from <= k < to could be in it (`to` empty: no bound). Keys as in tables. */
+bool file_meta_overlaps(const struct file_meta *f, struct wombat_slice from, struct wombat_slice to);
+
+struct version {
+	atomic_int refs;
+	unsigned level_count;                       /* levels in use by options: max_levels */
+	struct file_list {
+		struct file_meta **files;
+		size_t count;
+		uint64_t bytes;
+	} levels[LEVELS_MAX];
+	double score[LEVELS_MAX];                   /* >= 1: compaction is due; set when it is made */
+	size_t range_delete_files;                  /* how many files hold range tombstones */
+	struct version_set *set;
+	struct version *older, *newer;              /* all live versions; guarded by the state lock */
+};
+struct version *version_ref(struct version *v);
+/* Any thread; the last one out unlinks under the set's own small lock. */
+void version_unref(struct version *v);
+
+struct version_get_counts {
+	unsigned tables; /* how many tables were asked: read amplification */
+};
+/*
+ * The newest point entry of `key` with a sequence <= max_sequence, over all levels. `*cover`: comes in as
+ * the newest covering range tombstone's sequence seen so far (0: none) and is raised by those of the tables
+ * that were passed; the search ends as soon as what it could still find would be covered.
+ * WOMBAT_NOT_FOUND: no entry. The entry found may itself be older than *cover: the caller compares.
+ */
+MUST_CHECK enum wombat_status version_get(struct version *v, struct table_cache *tables, struct wombat_slice key,
+	uint64_t max_sequence, unsigned table_flags, uint64_t *cover, uint64_t *out_tag,
+	struct wombat_slice *out_value, struct table_pin *pin, struct version_get_counts *counts);
+/* Appends iterators over all that could hold keys in [lower, upper) (empty: no bound): one per level 0
+ * table, one per deeper level. `iters` has room for version_iter_max(v). On failure those appended so far
+ * stay the caller's to free. */
+size_t version_iter_max(const struct version *v);
+MUST_CHECK enum wombat_status version_add_iters(struct version *v, struct table_cache *tables,
+	struct wombat_slice lower, struct wombat_slice upper, unsigned table_flags, size_t read_ahead_bytes,
+	struct iter **iters, size_t *count);
+/* Adds the range tombstones of all its tables that overlap the bounds. */
+MUST_CHECK enum wombat_status version_collect_ranges(struct version *v, struct table_cache *tables,
+	struct wombat_slice lower, struct wombat_slice upper, struct range_del_set *out);
+/* False: no key with this prefix (keyspace byte + path ending in '/') in any table, by bounds and filters.
+ * True: perhaps. */
+MUST_CHECK enum wombat_status version_may_have_prefix(struct version *v, struct table_cache *tables,
+	struct wombat_slice prefix, bool *out);
+/* Index of the first file of a deeper level whose largest key is >= key. */
+size_t file_list_find(const struct file_list *list, struct wombat_slice key);
+/* Asserts order, disjointness, sums. */
+void version_check_invariants(const struct version *v);
+
+#endif

@@ -1,0 +1,66 @@
+/*
+ * The current version, the manifest behind it, and the counters that must survive: file numbers,
+ * sequence numbers.
+ *
+ * CURRENT names the manifest; the manifest is a log of edits, its first record a whole state. The
+ * manifest is the only truth about which files belong to the database.
+ */
+#ifndef WOMBAT_VERSION_VERSION_SET_H
+#define WOMBAT_VERSION_VERSION_SET_H
+
+#include "engine/base/mutex.h"
+#include "engine/version/version_edit.h"
+
+struct version_set;
+
+/* What decides scores; copied, changeable by version_set_set_shape under the state lock. */
+struct version_shape {
+	unsigned max_levels;                /* 2..LEVELS_MAX */
+	unsigned num_level_zero_tables;     /* compaction of level 0 is due at so many */
+	uint64_t base_level_bytes;          /* target size of level 1 */
+	double level_size_multiplier;
+};
+
+struct version_set_options {
+	struct env *env;
+	const char *dir;              /* copied */
+	struct table_cache *tables;   /* borrowed */
+	struct mutex *state;          /* the database's state lock, borrowed */
+	struct version_shape shape;
+	uint64_t manifest_bytes;      /* a longer manifest is written anew (4 MiB) */
+	bool read_only;
+};
+
+/* No CURRENT: WOMBAT_NOT_FOUND, unless `create`, which writes an empty database (its first manifest).
+ * Files that the manifest names must exist with their recorded size: else WOMBAT_CORRUPTION. */
+MUST_CHECK enum wombat_status version_set_open(const struct version_set_options *options, bool create,
+	struct version_set **out);
+void version_set_free(struct version_set *s); /* NULL is fine */
+
+/* The current version, counted. Takes only a small lock of the set. */
+struct version *version_set_current(struct version_set *s);
+/*
+ * Makes the edit durable in the manifest, then current. Called with the state lock held, which is DROPPED
+ * during the write and taken again; callers are served one at a time. On failure nothing has changed for
+ * this process; whether the next open sees the edit is unknown, so the caller must treat it as a
+ * background error.
+ */
+MUST_CHECK enum wombat_status version_set_apply(struct version_set *s, struct version_edit *edit) ;
+void version_set_set_shape(struct version_set *s, struct version_shape shape); /* recomputes scores */
+uint64_t version_set_target_bytes(const struct version_set *s, unsigned level);
+
+uint64_t version_set_new_file_number(struct version_set *s); /* any thread */
+/* A number that recovery saw in use (an orphan file) must not be given out again. */
+void version_set_mark_file_number(struct version_set *s, uint64_t number);
+uint64_t version_set_last_sequence(const struct version_set *s);    /* as of the manifest */
+uint64_t version_set_flushed_sequence(const struct version_set *s);
+uint64_t version_set_manifest_number(const struct version_set *s);
+uint64_t version_set_manifest_bytes(const struct version_set *s);
+/* Calls `each` with the number of every table that any live version needs, some more than once. State lock held. */
+void version_set_live_files(struct version_set *s, void (*each)(void *arg, uint64_t number), void *arg);
+
+/* Reads CURRENT and the manifest without a table cache, for `wombat check`: reports each problem. */
+MUST_CHECK enum wombat_status manifest_check(struct env *env, const char *dir,
+	void (*report)(void *arg, bool is_damage, const char *sentence), void *arg);
+
+#endif

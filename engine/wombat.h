@@ -1,0 +1,410 @@
+/*
+ * wombat.h - libwombat, an embedded key-value database in a directory.
+ *
+ *     struct wombat *db;
+ *     if (wombat_open("/var/lib/app.db", NULL, WOMBAT_CREATE, &db) != WOMBAT_OK)
+ *             die(wombat_last_error());
+ *     wombat_put(db, WOMBAT_USER, WOMBAT_STR("users/42/name"), WOMBAT_STR("Ada"));
+ *     struct wombat_record r;
+ *     if (wombat_get(db, NULL, WOMBAT_USER, WOMBAT_STR("users/42/name"), &r) == WOMBAT_OK) {
+ *             fwrite(r.value.data, 1, r.value.size, stdout);
+ *             wombat_record_release(&r);
+ *     }
+ *     wombat_close(db);
+ *
+ * Records. A record maps a key to a value and carries the time it was written (ns since 1970, UTC),
+ * an optional expiry time, and an optional attribute blob that the engine stores but never
+ * interprets. Keys are ordered by their bytes (memcmp; a prefix sorts before what extends it).
+ * A key is 0 to `max_key_size` bytes (default 4096), a value 0 to `max_value_size` (default 1 GiB),
+ * an attribute blob 0 to 65536 bytes.
+ *
+ * Keyspaces. One database holds up to 254 ordered namespaces, numbered 1 to 254. WOMBAT_USER is the
+ * one that users see; 2 to 15 belong to wombatfs. A batch may change several of them at once.
+ *
+ * Threads. Every function may be called from any thread at any time on the same `struct wombat`.
+ * Iterators, listings, batches, options and records belong to one thread at a time.
+ *
+ * Errors. A function that can fail returns `enum wombat_status`; wombat_last_error() then gives one
+ * sentence about the calling thread's last failure. Outputs (`out_*`) are written only on success.
+ *
+ * Fork. A database must not be used in a child of fork().
+ */
+#ifndef WOMBAT_H
+#define WOMBAT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define WOMBAT_API __attribute__((visibility("default")))
+#define WOMBAT_MUST_CHECK __attribute__((warn_unused_result))
+
+/* ---- Results ------------------------------------------------------------------------------- */
+
+enum wombat_status {
+	WOMBAT_OK = 0,
+	WOMBAT_NOT_FOUND,      /* an answer, not a failure: no such key, no such option */
+	WOMBAT_INVALID,        /* an argument, option name or option value makes no sense: fix the call */
+	WOMBAT_OUT_OF_RANGE,   /* an option value is outside its range */
+	WOMBAT_NOT_CHANGEABLE, /* this option cannot change while the database is open */
+	WOMBAT_TOO_BIG,        /* key, value, attributes or batch over their limit */
+	WOMBAT_EXISTS,         /* WOMBAT_MUST_CREATE, and there is a database already */
+	WOMBAT_BUSY,           /* another process (or this one) has the database open */
+	WOMBAT_WOULD_BLOCK,    /* WOMBAT_READ_CACHED, and the answer is not in memory: ask again without */
+	WOMBAT_READ_ONLY,      /* opened read-only, or made read-only by an earlier background error */
+	WOMBAT_NO_SPACE,       /* the disk or a quota is full: free space, then reopen */
+	WOMBAT_NO_MEMORY,      /* an allocation failed: nothing was changed */
+	WOMBAT_IO,             /* the operating system reported an error on a file */
+	WOMBAT_CORRUPTION,     /* bytes on disk are not what was written: run `wombat check` */
+	WOMBAT_UNSUPPORTED,    /* written by a newer version, or with a feature that this one lacks */
+	WOMBAT_STATUS_COUNT
+};
+
+/* The status as one lower-case word, "not_found" for instance. Never NULL. */
+WOMBAT_API const char *wombat_status_name(enum wombat_status status);
+
+/* One sentence about the calling thread's last failure, "" if there was none. Valid until the
+ * thread's next call into the library. */
+WOMBAT_API const char *wombat_last_error(void);
+
+/* Library version, "1.0.0". */
+WOMBAT_API const char *wombat_version(void);
+
+/* ---- Bytes --------------------------------------------------------------------------------- */
+
+/* Borrowed bytes. `data` may be NULL when `size` is 0. */
+struct wombat_slice {
+	const uint8_t *data;
+	size_t size;
+};
+
+#define WOMBAT_SLICE(p, n) ((struct wombat_slice){ (const uint8_t *)(p), (n) })
+#define WOMBAT_STR(s) WOMBAT_SLICE((s), __builtin_strlen(s))
+
+enum wombat_keyspace {
+	WOMBAT_USER = 1,      /* what users put, and nothing else */
+	WOMBAT_FS_DIRS = 2,   /* wombatfs: explicit directories */
+	WOMBAT_FS_INODES = 3, /* wombatfs: inode numbers in use that do not follow from a path */
+	WOMBAT_FS_META = 4,   /* wombatfs: its own counters and settings */
+	WOMBAT_KEYSPACE_MAX = 254
+};
+
+/* ---- Open and close ------------------------------------------------------------------------ */
+
+struct wombat;
+struct wombat_options;
+
+enum wombat_open_flags {
+	WOMBAT_CREATE = 1 << 0,      /* make the directory and an empty database if there is none */
+	WOMBAT_MUST_CREATE = 1 << 1, /* with WOMBAT_CREATE: WOMBAT_EXISTS if there is one */
+	WOMBAT_OPEN_READ_ONLY = 1 << 2, /* change no file; the write-ahead log is replayed into memory */
+};
+
+/*
+ * Opens the database in directory `dir`: locks it, replays the write-ahead log, starts the background
+ * threads. `options` may be NULL (defaults); it is copied. A file `wombat.conf` in `dir`, `name=value`
+ * lines, is read first; what `options` sets explicitly goes over it.
+ *   WOMBAT_NOT_FOUND    no database there, and no WOMBAT_CREATE
+ *   WOMBAT_BUSY         somebody has it open; the sentence says who (see wombat_lock_holder)
+ *   WOMBAT_CORRUPTION   a file that is needed is damaged; the sentence names file and offset
+ *   WOMBAT_UNSUPPORTED  a newer version wrote it
+ *   WOMBAT_INVALID, WOMBAT_OUT_OF_RANGE   an option, from whichever source; the sentence says which
+ */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_open(const char *dir,
+	const struct wombat_options *options, unsigned flags, struct wombat **out_db);
+
+/*
+ * Waits for running calls' background work, syncs the write-ahead log, releases everything. All
+ * iterators, listings, snapshots and records of the database must have been freed before. `db` is
+ * gone whatever is returned; NULL is fine. An error says that the last writes may not be durable.
+ */
+WOMBAT_API enum wombat_status wombat_close(struct wombat *db);
+
+/* Who has `dir` open: "pid 812 (wombatfs), mounted on /mnt/db", for messages. WOMBAT_NOT_FOUND: nobody.
+ * `out_mountpoint` (may be NULL; `cap` bytes) receives the mount point, "" if it is not mounted. */
+WOMBAT_API enum wombat_status wombat_lock_holder(const char *dir, char *out_text, size_t text_cap,
+	char *out_mountpoint, size_t mountpoint_cap);
+
+/* Tells those who find the database locked where it is mounted. NULL: no longer. */
+WOMBAT_API enum wombat_status wombat_set_mountpoint(struct wombat *db, const char *mountpoint);
+
+/* ---- Read ---------------------------------------------------------------------------------- */
+
+struct wombat_snapshot;
+
+enum wombat_read_flags {
+	WOMBAT_READ_META = 1 << 0,     /* leave `value.data` NULL: all but the value's bytes */
+	WOMBAT_READ_CACHED = 1 << 1,   /* WOMBAT_WOULD_BLOCK rather than read from the disk */
+	WOMBAT_READ_NO_FILL = 1 << 2,  /* do not put what is read into the block cache */
+};
+
+struct wombat_read_options {
+	const struct wombat_snapshot *snapshot; /* NULL: the newest state */
+	unsigned flags;                         /* enum wombat_read_flags */
+};
+
+/*
+ * What a read finds. The slices point into the database's memory, pinned until
+ * wombat_record_release(); nothing was copied. `key` is set by iterators only.
+ */
+struct wombat_record {
+	struct wombat_slice key;
+	struct wombat_slice value; /* data NULL with WOMBAT_READ_META */
+	struct wombat_slice attr;
+	uint64_t value_size;       /* also with WOMBAT_READ_META */
+	uint64_t time_ns;          /* of its write */
+	uint64_t expiry_ns;        /* 0: never */
+	uint64_t sequence;         /* of the write: a version that only grows */
+	void *pin[3];              /* private */
+};
+
+/* Finds a record. `options` may be NULL. WOMBAT_NOT_FOUND: absent, deleted or expired. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_get(struct wombat *db,
+	const struct wombat_read_options *options, unsigned keyspace, struct wombat_slice key,
+	struct wombat_record *out_record);
+
+/* Lets go of what wombat_get pinned. A zeroed or released record is fine. */
+WOMBAT_API void wombat_record_release(struct wombat_record *record);
+
+/* The same with a copy: `*out_value` is from malloc, NUL-terminated beyond its size, the caller's to
+ * free(). `out_size` may be NULL. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_get_copy(struct wombat *db,
+	const struct wombat_read_options *options, unsigned keyspace, struct wombat_slice key,
+	void **out_value, size_t *out_size);
+
+/* Whether any live record's key starts with `prefix`. When the prefix ends in '/', tables that hold no
+ * such key are ruled out by their filters without a read. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_prefix_exists(struct wombat *db,
+	const struct wombat_read_options *options, unsigned keyspace, struct wombat_slice prefix,
+	bool *out_exists);
+
+/* ---- Write --------------------------------------------------------------------------------- */
+
+enum wombat_write_flags {
+	WOMBAT_SYNC = 1 << 0,    /* durable before it returns, whatever sync_writes says */
+};
+
+/* One record, defaults for the rest: written now, never expires, no attributes. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_put(struct wombat *db, unsigned keyspace,
+	struct wombat_slice key, struct wombat_slice value);
+
+/* Deleting an absent key is fine. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_delete(struct wombat *db, unsigned keyspace,
+	struct wombat_slice key);
+
+/* All keys from `from` (included) to `to` (excluded; empty: to the keyspace's end), in one step that
+ * costs the same for any number of keys. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_delete_range(struct wombat *db, unsigned keyspace,
+	struct wombat_slice from, struct wombat_slice to);
+
+/* A group of changes applied atomically, in order: later ones win. Holds copies of what it is given. */
+struct wombat_batch;
+
+/* What a put can say beside key and value; zero means the default. */
+struct wombat_put_info {
+	uint64_t time_ns;         /* 0: now */
+	uint64_t expiry_ns;       /* 0: never */
+	struct wombat_slice attr; /* empty: none */
+};
+
+/* WOMBAT_NO_MEMORY shows as NULL from _new, and from any later call as its status; the batch is then
+ * unchanged. wombat_batch_free(NULL) is fine. */
+WOMBAT_API struct wombat_batch *wombat_batch_new(void);
+WOMBAT_API void wombat_batch_free(struct wombat_batch *batch);
+WOMBAT_API void wombat_batch_clear(struct wombat_batch *batch);
+WOMBAT_API uint32_t wombat_batch_count(const struct wombat_batch *batch);
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_batch_put(struct wombat_batch *batch,
+	unsigned keyspace, struct wombat_slice key, struct wombat_slice value,
+	const struct wombat_put_info *info); /* info may be NULL */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_batch_delete(struct wombat_batch *batch,
+	unsigned keyspace, struct wombat_slice key);
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_batch_delete_range(struct wombat_batch *batch,
+	unsigned keyspace, struct wombat_slice from, struct wombat_slice to);
+
+/*
+ * Applies the batch; the caller keeps it. Visible to reads when this returns, durable then too with
+ * WOMBAT_SYNC or `sync_writes`. `out_sequence` (may be NULL) receives the last change's sequence number.
+ * May wait when flushes or compactions are behind (see the stall statistics).
+ *   WOMBAT_TOO_BIG      a key, value or attribute blob over its limit; nothing was applied
+ *   WOMBAT_READ_ONLY    see there; the sentence has the first cause
+ *   WOMBAT_NO_SPACE, WOMBAT_IO   nothing is visible; after a failed sync the database is read-only, and
+ *                       what a later open finds may or may not hold the batch, whole or not at all
+ */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_write(struct wombat *db,
+	const struct wombat_batch *batch, unsigned flags, uint64_t *out_sequence);
+
+/* Makes all that was written before durable: one sync of the write-ahead log. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_sync(struct wombat *db);
+
+/* ---- Snapshots ----------------------------------------------------------------------------- */
+
+/* The state as of now, kept for reading until released; NULL when out of memory. In memory only. */
+WOMBAT_API struct wombat_snapshot *wombat_snapshot_new(struct wombat *db);
+WOMBAT_API void wombat_snapshot_release(struct wombat *db, struct wombat_snapshot *snapshot);
+WOMBAT_API uint64_t wombat_snapshot_sequence(const struct wombat_snapshot *snapshot);
+
+/* ---- Iterate ------------------------------------------------------------------------------- */
+
+/* Moves over one keyspace's live records in key order, on the state as of its creation. */
+struct wombat_iter;
+
+struct wombat_iter_options {
+	struct wombat_read_options read; /* WOMBAT_READ_META: values are not fetched */
+	struct wombat_slice lower;       /* first key that may show; empty: no bound. Copied */
+	struct wombat_slice upper;       /* first key that may not; empty: no bound. Copied */
+};
+
+/* `options` may be NULL. The new iterator is not on a record until it was moved. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_iter_new(struct wombat *db,
+	const struct wombat_iter_options *options, unsigned keyspace, struct wombat_iter **out_iter);
+WOMBAT_API void wombat_iter_free(struct wombat_iter *iter);
+/* Each moves, then says whether the iterator stands on a record. False: past an end, or an error. */
+WOMBAT_API bool wombat_iter_first(struct wombat_iter *iter);
+WOMBAT_API bool wombat_iter_last(struct wombat_iter *iter);
+WOMBAT_API bool wombat_iter_seek(struct wombat_iter *iter, struct wombat_slice key);          /* >= key */
+WOMBAT_API bool wombat_iter_seek_for_prev(struct wombat_iter *iter, struct wombat_slice key); /* <= key */
+WOMBAT_API bool wombat_iter_next(struct wombat_iter *iter); /* only when on a record */
+WOMBAT_API bool wombat_iter_prev(struct wombat_iter *iter); /* only when on a record */
+WOMBAT_API bool wombat_iter_valid(const struct wombat_iter *iter);
+/* The record it stands on; borrowed until the iterator moves. */
+WOMBAT_API const struct wombat_record *wombat_iter_record(const struct wombat_iter *iter);
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_iter_status(const struct wombat_iter *iter);
+
+/* ---- List children ------------------------------------------------------------------------- */
+
+/*
+ * Lists what lies directly below `prefix`, reading keys as paths cut at '/': of the keys `P/a`, `P/b/c`
+ * and `P/b/d` below prefix `P/` the children are value `a` and prefix `b`. What lies below a child is
+ * skipped by a seek, so the cost follows the children, not the keys. A child name may be empty (keys
+ * `P/` and `P//x`).
+ *
+ * A name that is both (keys `P/b` and `P/b/c`) shows twice: as a value, with `is_prefix` set as well,
+ * and as a prefix, with `is_value` false. Order is that of the keys: a value sorts as its name, a prefix
+ * as its name followed by '/', so `b` (value), `b-x`, `b` (prefix).
+ *
+ * Records come without their values (as with WOMBAT_READ_META): wombat_get() has them.
+ */
+struct wombat_list;
+
+struct wombat_child {
+	struct wombat_slice name;           /* without the prefix, without '/'; borrowed until the next call */
+	bool is_value;                      /* this entry is the value at prefix+name */
+	bool is_prefix;                     /* keys lie below prefix+name+'/' */
+	const struct wombat_record *record; /* value entries: the record. Prefix entries: the first record
+	                                       below, whatever its key. Borrowed until the next call */
+};
+
+/* `options` may be NULL; `prefix` is copied: "" for the keyspace's top, or ends in '/'. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_list_new(struct wombat *db,
+	const struct wombat_read_options *options, unsigned keyspace, struct wombat_slice prefix,
+	struct wombat_list **out_list);
+WOMBAT_API void wombat_list_free(struct wombat_list *list);
+/* Continues after the entry of that name and kind, which need not exist (any more). */
+WOMBAT_API void wombat_list_seek_after(struct wombat_list *list, struct wombat_slice name, bool as_prefix);
+/* WOMBAT_OK and a child, WOMBAT_NOT_FOUND at the end, or an error. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_list_next(struct wombat_list *list,
+	struct wombat_child *out_child);
+
+/* ---- Options ------------------------------------------------------------------------------- */
+
+/*
+ * Options have names, and every source uses the same ones: this setter, `wombat.conf`, the command
+ * line, a mount's `.wombat/config`. Values are text; sizes take a K, M, G or T suffix (powers of 1024),
+ * booleans are true or false. wombat_option_info() lists them all.
+ */
+WOMBAT_API struct wombat_options *wombat_options_new(void); /* the default preset; NULL: no memory */
+WOMBAT_API void wombat_options_free(struct wombat_options *options);
+/* WOMBAT_NOT_FOUND: no such option. WOMBAT_INVALID: not a value of its type. WOMBAT_OUT_OF_RANGE. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_options_set(struct wombat_options *options,
+	const char *name, const char *value);
+/* The value as text that _set accepts. `cap` of 64 always suffices but for paths (4096). */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_options_get(const struct wombat_options *options,
+	const char *name, char *out_value, size_t cap);
+/* default, memory_optimized, high_performance, durability_focused, bulk_load. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_options_preset(struct wombat_options *options,
+	const char *preset);
+/* `name=value` lines, '#' comments. The sentence of a failure has the line number. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_options_load(struct wombat_options *options,
+	const char *path);
+
+enum wombat_option_type { WOMBAT_TYPE_BOOL, WOMBAT_TYPE_COUNT, WOMBAT_TYPE_SIZE, WOMBAT_TYPE_REAL, WOMBAT_TYPE_ENUM };
+
+struct wombat_option_info {
+	const char *name;
+	enum wombat_option_type type;
+	const char *default_text; /* of the default preset */
+	const char *range_text;   /* "1..64", "none|zlib", "true|false" */
+	const char *unit;         /* "bytes", "ms", "" */
+	bool changeable;          /* while the database is open */
+	const char *help;         /* one or two sentences: what it does, what worsens either way */
+};
+
+/* The index-th option in the documented order, NULL past the last. Static. */
+WOMBAT_API const struct wombat_option_info *wombat_option_info(size_t index);
+
+/* One change of a running database; applied together or not at all (each judged first).
+ * WOMBAT_NOT_CHANGEABLE beside the codes of wombat_options_set; nothing is changed then. */
+struct wombat_setting {
+	const char *name;
+	const char *value;
+};
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_set(struct wombat *db,
+	const struct wombat_setting *settings, size_t count);
+/* Judges as wombat_set does and changes nothing. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_judge(struct wombat *db,
+	const struct wombat_setting *settings, size_t count);
+/* The value in force. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_get_option(struct wombat *db, const char *name,
+	char *out_value, size_t cap);
+
+/* ---- Statistics and upkeep ----------------------------------------------------------------- */
+
+/* Calls `each` for every statistic in a stable order, by its dotted name ("level.0.files"). Values are
+ * doubles that hold integers exactly up to 2^53; `is_counter` ones only grow while open. */
+struct wombat_stat {
+	const char *name; /* borrowed for the call */
+	double value;
+	bool is_integer;
+	bool is_counter;
+	const char *help; /* NULL for per-level repeats */
+};
+WOMBAT_API enum wombat_status wombat_stats(struct wombat *db,
+	void (*each)(void *arg, const struct wombat_stat *stat), void *arg);
+
+/* One figure by its name; WOMBAT_NOT_FOUND: none of that name. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_stat(struct wombat *db, const char *name, double *out_value);
+
+/* Writes the memtable to a table and waits for it. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_flush(struct wombat *db);
+
+/* Compacts the keys of a range (empty: no bound) of one keyspace (0: of all) down to the deepest level
+ * that holds any, and waits. What is deleted, overwritten or expired is gone then, but for snapshots. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_compact(struct wombat *db, unsigned keyspace,
+	struct wombat_slice from, struct wombat_slice to);
+
+/* Waits until no flush or compaction runs or is due. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_wait_idle(struct wombat *db);
+
+/* Compactions do not start between these; calls nest. Writers may come to wait: see stalls. */
+WOMBAT_API void wombat_pause_compaction(struct wombat *db);
+WOMBAT_API void wombat_resume_compaction(struct wombat *db);
+
+/* WOMBAT_OK, or the first background error, which made the database read-only. */
+WOMBAT_API enum wombat_status wombat_background_status(struct wombat *db);
+
+/*
+ * Verifies a database that nobody has open: every file's checksums, the order of keys in and between
+ * blocks and tables, the manifest's references, the write-ahead log. Calls `report` with one sentence
+ * per finding (`is_damage` false: information). WOMBAT_CORRUPTION if there was damage.
+ */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_check(const char *dir,
+	void (*report)(void *arg, bool is_damage, const char *sentence), void *arg);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

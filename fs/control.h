@@ -1,0 +1,42 @@
+/*
+ * The control directory `.wombat/`: a table of names, modes, and how each is read and written.
+ *
+ * The filesystem calls these with virtual nodes; nothing here knows of FUSE. A file's document is rendered
+ * once per open, so that st_size is exact and a reader never sees a torn one. Writes are judged inside
+ * write(2): each is one batch of whole lines, all or nothing, and its offset is ignored.
+ */
+#ifndef WOMBAT_FS_CONTROL_H
+#define WOMBAT_FS_CONTROL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+struct mount;
+
+/* Growable text; malloc'd. */
+struct control_text {
+	char *data;
+	size_t size, capacity;
+};
+
+struct control_entry {
+	const char *name;         /* "stats", "tune"; for tune/NAME the option's */
+	mode_t mode;              /* with the type bits: S_IFREG | 0444, S_IFDIR | 0555 */
+	/* Files. Return 0 or an errno. NULL: not readable, not writable. */
+	int (*render)(struct mount *m, const struct control_entry *e, struct control_text *out);
+	int (*apply)(struct mount *m, const struct control_entry *e, const char *data, size_t size);
+	/* Directories. */
+	const struct control_entry *const *children; /* NULL-terminated */
+	unsigned id;              /* stable small number: the inode is made of it */
+};
+
+/* Builds the tree for this mount (tune/ follows the option table). 0 or an errno. */
+int control_init(struct mount *m);
+void control_done(struct mount *m);
+const struct control_entry *control_root(struct mount *m);
+const struct control_entry *control_find(const struct control_entry *dir, const char *name);
+/* Keeps the sentence for `last_error`; printf-like. Any thread. */
+void control_set_error(struct mount *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,114 @@
+/*
+ * What a filesystem needs of a database. wombatfs speaks to this alone, so that the same tree can stand on
+ * another engine; no notion of an LSM tree shows here.
+ *
+ * Spaces are named sets of ordered keys. Reads give the newest state. A change is a list of puts and
+ * deletes with guards, applied as one or not at all. Calls may block; `may_block` false in a read asks for
+ * an answer from memory or STORE_WOULD_BLOCK.
+ */
+#ifndef WOMBAT_FS_STORE_H
+#define WOMBAT_FS_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum store_result {
+	STORE_OK = 0,
+	STORE_NOT_FOUND,
+	STORE_CONFLICT,    /* a guard did not hold; nothing was changed */
+	STORE_TOO_BIG,
+	STORE_NO_SPACE,
+	STORE_NO_MEMORY,
+	STORE_READ_ONLY,
+	STORE_WOULD_BLOCK,
+	STORE_UNAVAILABLE, /* try again later */
+	STORE_UNKNOWN,     /* a change may or may not have been applied */
+	STORE_DAMAGED,
+	STORE_IO,
+	STORE_INVALID,
+};
+
+enum store_space {
+	STORE_USER = 1,   /* keys as users see them */
+	STORE_DIRS = 2,   /* explicit directories: key is the path with a trailing '/' */
+	STORE_INODES = 3, /* inode numbers in use that do not follow from a path */
+	STORE_META = 4,   /* the filesystem's own settings and counters */
+};
+
+struct store_bytes {
+	const uint8_t *data;
+	size_t size;
+};
+
+/* A found entry: borrowed until store_entry_release. */
+struct store_entry {
+	struct store_bytes value; /* data NULL when only metadata was asked */
+	struct store_bytes attr;
+	uint64_t value_size, time_ns, expiry_ns, version;
+	void *pin[4];
+};
+
+struct store_child {
+	struct store_bytes name;
+	bool is_value, is_prefix; /* as in wombat_list: a name that is both shows twice, see there */
+	const struct store_entry *entry; /* of value entries; for prefix entries NULL */
+};
+
+enum store_guard { STORE_GUARD_NONE, STORE_GUARD_ABSENT, STORE_GUARD_VERSION };
+
+struct store_change {
+	enum { STORE_PUT, STORE_DELETE, STORE_DELETE_PREFIX } op; /* _PREFIX: all keys that start with key */
+	enum store_space space;
+	struct store_bytes key, value, attr;
+	uint64_t time_ns, expiry_ns;   /* puts; time 0: now */
+	enum store_guard guard;
+	uint64_t guard_version;
+};
+
+struct store;
+struct store_list;
+
+struct store_calls {
+	void (*close)(struct store *s, bool clean);
+	/* meta_only: the value's bytes are not needed. */
+	enum store_result (*get)(struct store *s, enum store_space space, struct store_bytes key, bool meta_only,
+		bool may_block, struct store_entry *out);
+	void (*entry_release)(struct store *s, struct store_entry *entry);
+	enum store_result (*prefix_exists)(struct store *s, enum store_space space, struct store_bytes prefix,
+		bool may_block, bool *out);
+	/* Children of a prefix, resumable; a consistent state as of list_open (or the last list_seek). */
+	enum store_result (*list_open)(struct store *s, enum store_space space, struct store_bytes prefix,
+		struct store_list **out);
+	void (*list_seek)(struct store_list *l, struct store_bytes after, bool as_prefix);
+	enum store_result (*list_next)(struct store_list *l, struct store_child *out);
+	void (*list_close)(struct store_list *l);
+	/* All keys below a prefix in order, for moves; `each` returns false to stop. */
+	enum store_result (*scan)(struct store *s, enum store_space space, struct store_bytes prefix, bool meta_only,
+		bool (*each)(void *arg, struct store_bytes key, const struct store_entry *entry), void *arg);
+	/* Atomic. `durable`: on disk before it returns. */
+	enum store_result (*commit)(struct store *s, const struct store_change *changes, size_t count, bool durable,
+		uint64_t *out_version);
+	/* Moves every key below `from` to below `to` in each of the spaces, with `changes` in the same atomic
+	 * step; what lies below `to` before is removed. The store may do it its own way. */
+	enum store_result (*move_prefix)(struct store *s, struct store_bytes from, struct store_bytes to,
+		const struct store_change *changes, size_t count);
+	/* Keeps the present value of a key readable after it is deleted or replaced (unlinked open files). */
+	enum store_result (*hold)(struct store *s, enum store_space space, struct store_bytes key, struct store_entry *out);
+	enum store_result (*sync)(struct store *s);
+	enum store_result (*space)(struct store *s, uint64_t *out_total, uint64_t *out_free, uint64_t *out_used,
+		uint64_t *out_entries);
+	uint64_t (*max_value_size)(struct store *s);
+	uint64_t (*max_key_size)(struct store *s);
+	const char *(*last_error)(struct store *s); /* a sentence about the calling thread's last failure */
+};
+
+struct store {
+	const struct store_calls *calls;
+};
+
+/* The embedded store over an open libwombat database, which it does not own. */
+struct wombat;
+enum store_result store_lsm_new(struct wombat *db, struct store **out);
+
+#endif
