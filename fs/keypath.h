@@ -13,7 +13,10 @@
  *                  name, which -o ctldir=NAME changes)
  *     chunk%+      a component over 255 bytes continues in the directory of that name
  *
- * Each key has one path and each valid path one key.
+ * Each key has one path and each valid path one key, so a '%' is escaped only where it would read as a token
+ * (50%, a%20b and %value-added stay as they are), and a name that says what another name says is refused.
+ * The whole-component tokens have no meaning in the directory of a chunk, where a name is part of a component.
+ * A file key ends in a component and a directory prefix in a '/', so the key "" is the path %empty.
  */
 #ifndef WOMBAT_FS_KEYPATH_H
 #define WOMBAT_FS_KEYPATH_H
@@ -22,7 +25,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { KEYPATH_NAME_MAX = 255 };
+enum { KEYPATH_NAME_MAX = 255, KEYPATH_CTLDIR_MAX = 128 };
 
 /*
  * Where a directory of the mount stands in the key space. The key prefix of its children is
@@ -40,6 +43,11 @@ struct keypath_context {
 	bool root;             /* the mount's root: the control name is escaped here */
 	bool in_chunk;         /* the directory is a chunk: names here continue a component */
 	const char *ctldir;    /* name of the control directory, ".wombat" */
+	/* in_chunk: the bytes of the component so far, all its chunks. They decide whether a name may follow: a
+	 * chunk holds as much as fits, or a key would have two paths. NULL: not judged, for names that a mount
+	 * listed and so are right. */
+	const uint8_t *pending;
+	size_t pending_len;
 };
 
 /* Decodes a file name met in a directory; `out` has room for KEYPATH_NAME_MAX bytes. */
@@ -54,9 +62,12 @@ enum keypath_kind keypath_decode(const struct keypath_context *in, const char *n
 size_t keypath_encode(const struct keypath_context *in, const uint8_t *bytes, size_t len,
 	char *out, size_t *out_name_len, enum keypath_kind *out_kind);
 
+/* Whether `name` can be that of the control directory: a file name without '%', KEYPATH_CTLDIR_MAX at most. */
+bool keypath_ctldir_is_valid(const char *name);
+
 /* A whole key as a relative path and back, for the tool and for messages. `is_prefix_too`: other keys lie
- * below it, so that it shows as .../%value. Return malloc'd text, NULL: out of memory, or (to key) not a
- * valid path: *out_bad is set. */
+ * below it, so that it shows as .../%value. Return malloc'd text (NUL-terminated, the key too), NULL: out of
+ * memory, or (to key) not a valid path: *out_bad is set. */
 char *keypath_from_key(const uint8_t *key, size_t len, bool is_prefix_too, const char *ctldir);
 uint8_t *keypath_to_key(const char *path, const char *ctldir, size_t *out_len, bool *out_bad);
 
