@@ -15,9 +15,9 @@ struct compaction_inputs {
 	struct file_meta **grandparents; /* of output_level + 1, overlapping: outputs are cut by them */
 	size_t grandparent_count;
 	uint64_t bytes;
-	bool trivial_move;           /* the one input can be moved as it is */
+	bool trivial_move;           /* the files of `level` can be moved as they are */
 	bool bottom;                 /* nothing of its key range lies below output_level */
-	const char *reason;          /* static: "level 0 files", "level size", "tombstones", "expiry", "manual" */
+	const char *reason;          /* static: "level 0 files", "level size", "tombstones", "manual" */
 };
 
 struct picker_state {
@@ -27,7 +27,7 @@ void picker_state_done(struct picker_state *p);
 
 struct picker_options {
 	uint64_t max_table_size;
-	uint64_t now_ns;               /* for expired records */
+	uint64_t oldest_sequence;      /* of the snapshots: what is newer must stay, tombstones too */
 	double tombstone_ratio;        /* a file with more of its entries deleted is compacted (0.5) */
 };
 

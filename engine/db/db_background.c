@@ -199,11 +199,15 @@ enum wombat_status wombat_flush(struct wombat *db)
 
 /* ---- Compaction ---------------------------------------------------------------------------- */
 
-static enum wombat_status move_file(const struct compaction_inputs *in, struct version_edit *edit)
+static enum wombat_status move_files(const struct compaction_inputs *in, struct version_edit *edit)
 {
-	struct file_meta *file = in->files[0][0];
-	enum wombat_status s = version_edit_remove(edit, in->level, file->number);
-	return s == WOMBAT_OK ? version_edit_add_file(edit, in->output_level, file) : s;
+	enum wombat_status s = WOMBAT_OK;
+	for (size_t i = 0; i < in->count[0] && s == WOMBAT_OK; i++) {
+		s = version_edit_remove(edit, in->level, in->files[0][i]->number);
+		if (s == WOMBAT_OK)
+			s = version_edit_add_file(edit, in->output_level, in->files[0][i]);
+	}
+	return s;
 }
 
 /* Runs one chosen compaction and applies it. Drops and takes state_mu. WOMBAT_BUSY: the database is closing. */
@@ -219,7 +223,7 @@ static enum wombat_status compact_inputs_locked(struct wombat *db, struct compac
 		goto out;
 	db->compactions_running++;
 	if (in->trivial_move) {
-		s = move_file(in, &edit);
+		s = move_files(in, &edit);
 	} else {
 		mutex_unlock(&db->state_mu);
 		s = compaction_run(&context, in, &edit, &result);
@@ -257,7 +261,7 @@ static bool compact_once(struct wombat *db)
 	    atomic_load_explicit(&db->background_status, memory_order_relaxed) == WOMBAT_OK) {
 		struct picker_options options = {
 			.max_table_size = db->options.max_table_size,
-			.now_ns = db->env->calls->now_ns(db->env),
+			.oldest_sequence = db_oldest_snapshot(db),
 			.tombstone_ratio = 0.5,
 		};
 		struct version *v = version_set_current(db->versions);

@@ -182,6 +182,9 @@ enum wombat_status db_note_obsolete_locked(struct wombat *db, const struct versi
 /* Ascending sequences that must stay readable, the newest state's last; from mem_alloc. */
 MUST_CHECK enum wombat_status db_snapshot_list(struct wombat *db, uint64_t **out, size_t *out_count);
 
+/* The oldest sequence that must stay readable. */
+uint64_t db_oldest_snapshot(struct wombat *db);
+
 /* ---- db_options.c ---- */
 
 /* Copies db->options to where they act. */

@@ -64,3 +64,12 @@ enum wombat_status db_snapshot_list(struct wombat *db, uint64_t **out, size_t *o
 	*out_count = count;
 	return WOMBAT_OK;
 }
+
+uint64_t db_oldest_snapshot(struct wombat *db)
+{
+	mutex_lock(&db->snapshots_mu);
+	uint64_t oldest = db->snapshot_count ? db->snapshots.next->sequence :
+			  atomic_load_explicit(&db->visible_sequence, memory_order_acquire);
+	mutex_unlock(&db->snapshots_mu);
+	return oldest;
+}

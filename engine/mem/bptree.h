@@ -1,13 +1,13 @@
 /*
  * The memtable's ordered map: a B+ tree that one thread extends while any number read without locks.
  *
- * Why not a skiplist: its every step is a cache miss. A node here is four cache lines and holds 15
+ * Why not a skiplist: its every step is a cache miss. A node here is four cache lines and holds 14
  * entries, each an 8-byte key prefix beside the pointer to the entry, so most comparisons touch nothing
  * but the node. Prefixes begin after the bytes that all keys of the node's range share (the common
  * prefix of its two bounds), so long common prefixes cost nothing.
  *
  * How readers need no lock and no retry. A node's slots are only ever appended to; their order is one
- * 64-bit word (4 bits of count, 15 nibbles of slot numbers), replaced with a release store once a new
+ * 64-bit word (4 bits of count, 14 nibbles of slot numbers), replaced with a release store once a new
  * slot is filled. A full node is not changed: it is replaced by one or two new ones, put into the
  * parent in the same way (two slots appended, one word stored). Nothing is freed before the whole tree,
  * so a reader in a replaced node sees it frozen as of then. That is enough: whoever reads as of
@@ -50,7 +50,7 @@ struct bptree_iter {
 	struct {
 		const struct bptree_node *node;
 		uint64_t order; /* the node's order word as of the descent */
-		int at;
+		unsigned at;
 	} path[BPTREE_MAX_DEPTH];
 };
 /* base.calls->free does nothing to the struct itself; it is the embedder's. */

@@ -24,6 +24,8 @@ MUST_CHECK enum wombat_status memtable_add_range(struct memtable *m, struct rang
  * from the memtable. */
 bool memtable_get(const struct memtable *m, struct wombat_slice key, uint64_t max_sequence, uint64_t *out_tag,
 	struct wombat_slice *out_value);
+/* Whether a point entry's key, live or not, starts with `prefix`. No allocation. */
+bool memtable_has_prefix(const struct memtable *m, struct wombat_slice prefix);
 /* NULL in *out when it has no range tombstones; else counted, the caller's to unref. Those added after
  * the call may be missing. */
 MUST_CHECK enum wombat_status memtable_range_dels(struct memtable *m, struct range_fragments **out);

@@ -160,7 +160,7 @@ static int load_record(struct loader *l, char *fields)
 	uint64_t keyspace, time_ns, expiry_ns;
 	struct wombat_slice key, attr, value;
 	if (!parse_number(&fields, WOMBAT_KEYSPACE_MAX, &keyspace) || keyspace == 0)
-		return bad_line(l, "the keyspace is not a number from 1 to 255");
+		return bad_line(l, "the keyspace is not a number from 1 to 254");
 	if (!parse_number(&fields, UINT64_MAX, &time_ns) || !parse_number(&fields, UINT64_MAX, &expiry_ns))
 		return bad_line(l, "the time or the expiry time is not a number");
 	if (!parse_bytes(&fields, &key) || !parse_bytes(&fields, &attr) || !parse_bytes(&fields, &value))

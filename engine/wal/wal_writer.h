@@ -24,7 +24,7 @@ struct wal_writer_options {
 };
 
 /* Takes over the segments that recovery found: the last is continued behind its tail, live ones are
- * kept until released, unused ones are spares. */
+ * kept until released, unused ones are spares. The tail is consumed in any case. */
 MUST_CHECK enum wombat_status wal_writer_open(const struct wal_writer_options *options, struct wal_tail *tail,
 	struct wal_writer **out);
 /* Appends a closing record and syncs when `clean`; frees in any case. NULL is fine. */

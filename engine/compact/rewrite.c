@@ -1,0 +1,248 @@
+/*
+ * The rewriting of sorted entries.
+ *
+ * Snapshots cut the sequence numbers into stripes; no snapshot can tell two versions of one stripe apart, so of each
+ * key only the newest of a stripe is kept:
+ *
+ *     sequences   1 .......... S0 .......... S1 ........... newest | written since: all kept
+ *     stripe           0            1              2        |   3
+ *
+ * A range tombstone hides the older entries of its own stripe in the same way. At the bottom, tombstones of stripe 0
+ * have nothing left to hide and go, as do records that have expired.
+ *
+ * Outputs divide the key space: the i-th covers from its first key (the first one: from the beginning) up to the next
+ * one's first key. Range tombstones are clipped to these parts, so none is lost and tables of a level stay disjoint.
+ */
+#include "engine/compact/rewrite.h"
+
+#include "engine/base/record.h"
+#include "engine/env/filename.h"
+
+enum { THROTTLE_BYTES = 256 << 10, CANCEL_ENTRIES = 1024, GRANDPARENT_TABLES = 10 };
+
+struct rewrite {
+	const struct compaction_context *context;
+	const struct rewrite_options *options;
+	struct version_edit *edit;
+	struct compaction_result result;
+	struct range_fragments *hiding;  /* all range tombstones of the input */
+	struct range_fragments *kept;    /* those that the output needs */
+
+	struct table_builder *builder;   /* NULL: no output is open */
+	uint64_t number;                 /* of the open output */
+	struct buf start;                /* where the open output's part begins */
+	uint64_t throttled;              /* bytes of it that were paid for */
+	size_t grandparent;              /* the first that the output has not passed */
+	uint64_t passed_bytes;
+
+	struct buf key;                  /* of the last entry seen */
+	bool have_key;
+	size_t key_stripe;
+};
+
+/* ---- What to keep -------------------------------------------------------------------------- */
+
+/* The stripe of a sequence number: index of the first snapshot that sees it. */
+static size_t stripe_of(const struct compaction_context *c, uint64_t sequence)
+{
+	size_t lo = 0, hi = c->snapshot_count;
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		if (c->snapshots[mid] < sequence)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+static bool expired(const struct rewrite *r, struct wombat_slice value)
+{
+	struct record record;
+	return record_decode(value, &record) == WOMBAT_OK && record_expired(record.expiry_ns, r->context->now_ns);
+}
+
+/* Judges the entry and remembers its key and stripe for the next. */
+static enum wombat_status judge(struct rewrite *r, const struct iter *in, bool *out_new_key, bool *out_keep)
+{
+	const struct compaction_context *c = r->context;
+	uint64_t sequence = tag_sequence(in->tag);
+	size_t stripe = stripe_of(c, sequence);
+	bool since = stripe == c->snapshot_count;
+	bool new_key = !r->have_key || !slice_equal(in->key, buf_slice(&r->key));
+	bool hidden = !new_key && !since && stripe == r->key_stripe;
+	if (!hidden && range_fragments_count(r->hiding))
+		hidden = range_fragments_cover(r->hiding, in->key, since ? SEQUENCE_MAX : c->snapshots[stripe]) > sequence;
+	bool dead = r->options->bottom && stripe == 0 && !since &&
+		    (tag_kind(in->tag) == KIND_DELETE || expired(r, in->value));
+	enum wombat_status s = new_key ? buf_set(&r->key, in->key) : WOMBAT_OK;
+	r->have_key = true;
+	r->key_stripe = stripe;
+	*out_new_key = new_key;
+	*out_keep = !hidden && !dead;
+	return s;
+}
+
+/* ---- Outputs ------------------------------------------------------------------------------- */
+
+static enum wombat_status open_output(struct rewrite *r)
+{
+	char path[FILENAME_PATH_MAX];
+	r->number = version_set_new_file_number(r->context->versions);
+	if (!filename_path(path, r->context->dir, FILE_TABLE, r->number))
+		return fail(WOMBAT_INVALID, "the path %s is too long", r->context->dir);
+	r->throttled = 0;
+	r->passed_bytes = 0;
+	return table_builder_new(r->context->env, path, &r->context->table, &r->builder);
+}
+
+static void pay(struct rewrite *r, uint64_t at_least)
+{
+	uint64_t bytes = table_builder_bytes(r->builder);
+	if (!r->context->throttle || bytes < r->throttled + at_least)
+		return;
+	throttle_take(r->context->throttle, bytes - r->throttled, r->context->cancel);
+	r->throttled = bytes;
+}
+
+/* Adds the range tombstones of the open output's part, which ends before `end` (empty: no end). */
+static enum wombat_status add_ranges(struct rewrite *r, struct wombat_slice end)
+{
+	struct range_del_set set;
+	range_del_set_init(&set);
+	enum wombat_status s = range_fragments_collect(r->kept, buf_slice(&r->start), end, &set);
+	if (s == WOMBAT_OK && set.count && !r->builder)
+		s = open_output(r);
+	for (size_t i = 0; i < set.count && s == WOMBAT_OK; i++)
+		s = table_builder_add_range(r->builder, set.items[i]);
+	range_del_set_done(&set);
+	return s;
+}
+
+/* Ends the open output, if there is one; the next one's part begins at `next_start`. */
+static enum wombat_status close_output(struct rewrite *r, struct wombat_slice next_start)
+{
+	enum wombat_status s = range_fragments_count(r->kept) ? add_ranges(r, next_start) : WOMBAT_OK;
+	if (s == WOMBAT_OK && r->builder) {
+		struct table_summary summary = { 0 };
+		pay(r, 1);
+		s = table_builder_finish(r->builder, &summary);
+		r->builder = NULL;
+		if (s == WOMBAT_OK) {
+			r->result.written_bytes += summary.file_bytes;
+			r->result.output_files++;
+			s = version_edit_add(r->edit, r->options->output_level, r->number, &summary);
+		}
+		table_summary_done(&summary);
+	}
+	return s == WOMBAT_OK ? buf_set(&r->start, next_start) : s;
+}
+
+/* Whether the open output should end before `key`: it is large enough, or overlaps so much of the level below that
+ * its own compaction would be a large one. */
+static bool output_full(struct rewrite *r, struct wombat_slice key)
+{
+	const struct rewrite_options *o = r->options;
+	while (r->grandparent < o->grandparent_count &&
+	       slice_compare(buf_slice(&o->grandparents[r->grandparent]->summary.largest), key) < 0)
+		r->passed_bytes += o->grandparents[r->grandparent++]->summary.file_bytes;
+	if (table_builder_bytes(r->builder) >= o->max_table_size)
+		return true;
+	return o->max_table_size < UINT64_MAX / GRANDPARENT_TABLES &&
+	       r->passed_bytes > GRANDPARENT_TABLES * o->max_table_size;
+}
+
+static enum wombat_status write_entry(struct rewrite *r, const struct iter *in, bool new_key)
+{
+	enum wombat_status s = WOMBAT_OK;
+	if (r->builder && new_key && output_full(r, in->key))
+		s = close_output(r, in->key);
+	if (s == WOMBAT_OK && !r->builder)
+		s = open_output(r);
+	if (s == WOMBAT_OK)
+		s = table_builder_add(r->builder, in->key, in->tag, in->value);
+	if (s == WOMBAT_OK)
+		pay(r, THROTTLE_BYTES);
+	return s;
+}
+
+/* ---- The run ------------------------------------------------------------------------------- */
+
+static enum wombat_status split_ranges(struct rewrite *r, const struct range_del_set *ranges)
+{
+	if (ranges->count == 0)
+		return WOMBAT_OK;
+	struct range_del_set kept;
+	range_del_set_init(&kept);
+	enum wombat_status s = range_fragments_build(ranges, &r->hiding);
+	for (size_t i = 0; i < ranges->count && s == WOMBAT_OK; i++)
+		if (!r->options->bottom || ranges->items[i].sequence > r->context->snapshots[0])
+			s = range_del_set_add(&kept, ranges->items[i]);
+	if (s == WOMBAT_OK)
+		s = range_fragments_build(&kept, &r->kept);
+	range_del_set_done(&kept);
+	return s;
+}
+
+static bool cancelled(const struct compaction_context *c)
+{
+	return c->cancel && atomic_load_explicit(c->cancel, memory_order_relaxed);
+}
+
+static enum wombat_status write_all(struct rewrite *r, struct iter *in)
+{
+	uint64_t entries = 0;
+	for (iter_first(in); in->valid; iter_next(in)) {
+		bool new_key, keep;
+		if (++entries % CANCEL_ENTRIES == 0 && cancelled(r->context))
+			return fail(WOMBAT_BUSY, "the database is closing");
+		enum wombat_status s = judge(r, in, &new_key, &keep);
+		r->result.read_bytes += in->key.size + in->value.size;
+		r->result.dropped_entries += !keep;
+		/* Only between keys may an output end. A first version that is dropped keeps it open, which does no harm. */
+		if (s == WOMBAT_OK && keep)
+			s = write_entry(r, in, new_key);
+		if (s != WOMBAT_OK)
+			return s;
+	}
+	return in->status == WOMBAT_OK ? close_output(r, (struct wombat_slice){ NULL, 0 }) : in->status;
+}
+
+static void remove_outputs(struct rewrite *r, size_t first)
+{
+	char path[FILENAME_PATH_MAX], cause[512];
+	strncpy(cause, status_detail(), sizeof cause - 1);
+	cause[sizeof cause - 1] = 0;
+	table_builder_abandon(r->builder);
+	while (r->edit->added_count > first) {
+		struct file_meta *f = r->edit->added[--r->edit->added_count].file;
+		/* One that stays is an orphan for the next open. */
+		if (filename_path(path, r->context->dir, FILE_TABLE, f->number))
+			r->context->env->calls->remove(r->context->env, path);
+		file_meta_unref(f);
+	}
+	status_set_detail(cause);
+}
+
+enum wombat_status rewrite_run(const struct compaction_context *context, const struct rewrite_options *options,
+			       struct iter *input, const struct range_del_set *ranges, struct version_edit *edit,
+			       struct compaction_result *out)
+{
+	struct rewrite r = { .context = context, .options = options, .edit = edit };
+	size_t first = edit->added_count;
+	enum wombat_status s = split_ranges(&r, ranges);
+	if (s == WOMBAT_OK)
+		s = write_all(&r, input);
+	/* The names of the tables must be durable before the manifest says them. */
+	if (s == WOMBAT_OK && edit->added_count > first)
+		s = context->env->calls->dir_sync(context->env, context->dir);
+	if (s == WOMBAT_OK)
+		*out = r.result;
+	else
+		remove_outputs(&r, first);
+	range_fragments_unref(r.hiding);
+	range_fragments_unref(r.kept);
+	buf_done(&r.start);
+	buf_done(&r.key);
+	return s;
+}

@@ -1,0 +1,516 @@
+/*
+ * The B+ tree: see bptree.h for the idea and why readers need no lock.
+ *
+ * A node covers the keys from its `low` bound (an entry, NULL: no bound) up to its `high` bound. The bounds' common
+ * prefix is shared by every key that can come here, so prefixes begin behind it. A child's place in its parent is
+ * its `low`; the leftmost child's is never compared.
+ *
+ *     order word   bits 0-3: count; then 4 bits for each entry in order: its slot
+ *     slots        [0, used) are filled and never change; those that the order does not name are left over
+ *
+ * Every change ends in one release store: of a node's order word, or of the root. What a split makes below that
+ * store is not reachable before it, so running out of memory on the way leaves the tree as it was.
+ */
+#include "engine/mem/bptree.h"
+
+#include <assert.h>
+
+enum { SLOTS = 14, COMPACT_MAX = 9 };
+
+struct bptree_entry {
+	uint64_t tag;
+	uint32_t key_size, value_size;
+	uint8_t bytes[]; /* key, value */
+};
+
+struct bptree_node {
+	_Atomic uint64_t order;
+	uint16_t used;        /* the writer's alone */
+	uint16_t skip;        /* bytes that all keys here share */
+	bool leaf;
+	const struct bptree_entry *low, *high;
+	struct {
+		uint64_t prefix;  /* of the entry's key, of the child's low bound */
+		const void *to;   /* entry or node */
+	} slots[SLOTS];
+};
+_Static_assert(sizeof(struct bptree_node) == 256, "four cache lines");
+
+/* ---- Order words --------------------------------------------------------------------------- */
+
+static inline unsigned order_count(uint64_t order)
+{
+	return order & 15;
+}
+
+static inline unsigned order_slot(uint64_t order, unsigned at)
+{
+	return order >> (4 + 4 * at) & 15;
+}
+
+static inline uint64_t order_insert(uint64_t order, unsigned at, unsigned slot)
+{
+	unsigned shift = 4 + 4 * at;
+	uint64_t below = order & ((UINT64_C(1) << shift) - 1), above = order >> shift;
+	/* A 14th entry's nibble ends at bit 60: the shift stays below 64. */
+	return (below | (uint64_t)slot << shift | (at < SLOTS - 1 ? above << (shift + 4) : 0)) + 1;
+}
+
+static inline uint64_t order_replace(uint64_t order, unsigned at, unsigned slot)
+{
+	unsigned shift = 4 + 4 * at;
+	return (order & ~(UINT64_C(15) << shift)) | (uint64_t)slot << shift;
+}
+
+/* Acquire: the slots that the word names are filled. */
+static inline uint64_t node_order(const struct bptree_node *n)
+{
+	return atomic_load_explicit(&n->order, memory_order_acquire);
+}
+
+static inline void node_publish(struct bptree_node *n, uint64_t order)
+{
+	atomic_store_explicit(&n->order, order, memory_order_release);
+}
+
+/* ---- Keys ---------------------------------------------------------------------------------- */
+
+static inline struct wombat_slice entry_key(const struct bptree_entry *e)
+{
+	return slice_make(e->bytes, e->key_size);
+}
+
+static inline uint64_t prefix_of(struct wombat_slice key, size_t skip)
+{
+	if (key.size >= skip + 8)
+		return get_be64(key.data + skip);
+	uint8_t bytes[8] = { 0 };
+	if (key.size > skip)
+		memcpy(bytes, key.data + skip, key.size - skip);
+	return get_be64(bytes);
+}
+
+static inline int compare_entry(const struct bptree_entry *e, struct wombat_slice key, uint64_t tag)
+{
+	return ikey_compare_parts(entry_key(e), e->tag, key, tag);
+}
+
+/* The entry that a slot stands for in comparisons. */
+static inline const struct bptree_entry *slot_entry(const struct bptree_node *n, unsigned slot)
+{
+	const void *to = n->slots[slot].to;
+	return n->leaf ? to : ((const struct bptree_node *)to)->low;
+}
+
+/* How many of the entries from `from` on are before (key, tag). */
+static inline unsigned node_search(const struct bptree_node *n, uint64_t order, unsigned from, struct wombat_slice key,
+				   uint64_t tag)
+{
+	uint64_t prefix = prefix_of(key, n->skip);
+	unsigned lo = from, hi = order_count(order);
+	while (lo < hi) {
+		unsigned mid = (lo + hi) / 2, slot = order_slot(order, mid);
+		uint64_t there = n->slots[slot].prefix;
+		bool before = there != prefix ? there < prefix : compare_entry(slot_entry(n, slot), key, tag) < 0;
+		if (before)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+/* The child whose range holds (key, tag): the last whose low bound is not behind it. */
+static inline unsigned child_search(const struct bptree_node *n, uint64_t order, struct wombat_slice key, uint64_t tag)
+{
+	uint64_t prefix = prefix_of(key, n->skip);
+	unsigned lo = 1, hi = order_count(order);
+	while (lo < hi) {
+		unsigned mid = (lo + hi) / 2, slot = order_slot(order, mid);
+		uint64_t there = n->slots[slot].prefix;
+		bool behind = there != prefix ? there > prefix : compare_entry(slot_entry(n, slot), key, tag) > 0;
+		if (behind)
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	return lo - 1;
+}
+
+static inline void prefetch_node(const struct bptree_node *n)
+{
+	const char *p = (const char *)n;
+	__builtin_prefetch(p);
+	__builtin_prefetch(p + 64);
+	__builtin_prefetch(p + 128);
+	__builtin_prefetch(p + 192);
+}
+
+/* ---- Making nodes -------------------------------------------------------------------------- */
+
+static struct bptree_node *node_new(struct bptree *t, bool leaf, const struct bptree_entry *low,
+				    const struct bptree_entry *high, const void *const *to, unsigned count)
+{
+	struct bptree_node *n = arena_alloc_aligned(t->arena, sizeof *n);
+	if (!n)
+		return NULL;
+	size_t skip = low && high ? slice_common_prefix(entry_key(low), entry_key(high)) : 0;
+	n->skip = skip < UINT16_MAX ? (uint16_t)skip : UINT16_MAX;
+	n->leaf = leaf;
+	n->low = low;
+	n->high = high;
+	n->used = (uint16_t)count;
+	uint64_t order = 0;
+	for (unsigned i = 0; i < count; i++) {
+		n->slots[i].to = to[i];
+		const struct bptree_entry *e = slot_entry(n, i);
+		n->slots[i].prefix = e ? prefix_of(entry_key(e), n->skip) : 0;
+		order = order_insert(order, i, i);
+	}
+	atomic_init(&n->order, order);
+	return n;
+}
+
+static void slot_fill(struct bptree_node *n, unsigned slot, const void *to)
+{
+	n->slots[slot].to = to;
+	n->slots[slot].prefix = prefix_of(entry_key(slot_entry(n, slot)), n->skip);
+}
+
+enum wombat_status bptree_init(struct bptree *t, struct arena *arena)
+{
+	t->arena = arena;
+	struct bptree_node *root = node_new(t, true, NULL, NULL, NULL, 0);
+	if (!root)
+		return fail_no_memory();
+	atomic_init(&t->root, root);
+	return WOMBAT_OK;
+}
+
+/* ---- Insertion ----------------------------------------------------------------------------- */
+
+struct step {
+	struct bptree_node *node;
+	unsigned at; /* the child that was descended into */
+};
+
+/* What stands in the place of one child: itself and a new right neighbour, or one or two new nodes. */
+struct replacement {
+	struct bptree_node *nodes[2];
+	unsigned count;
+};
+
+static enum wombat_status replace_root(struct bptree *t, const struct replacement *r)
+{
+	struct bptree_node *root = r->nodes[0];
+	if (r->count == 2) {
+		const void *to[2] = { r->nodes[0], r->nodes[1] };
+		root = node_new(t, false, NULL, NULL, to, 2);
+		if (!root)
+			return fail_no_memory();
+	}
+	/* Release: readers find the nodes filled. */
+	atomic_store_explicit(&t->root, root, memory_order_release);
+	return WOMBAT_OK;
+}
+
+/* A new node, or two, with the children of `n` after the replacement. */
+static enum wombat_status rebuild(struct bptree *t, const struct bptree_node *n, unsigned at, const struct replacement *r,
+				  struct replacement *out)
+{
+	const void *to[SLOTS + 1];
+	uint64_t order = atomic_load_explicit(&n->order, memory_order_relaxed);
+	unsigned count = 0;
+	for (unsigned i = 0; i < order_count(order); i++) {
+		if (i != at) {
+			to[count++] = n->slots[order_slot(order, i)].to;
+			continue;
+		}
+		for (unsigned k = 0; k < r->count; k++)
+			to[count++] = r->nodes[k];
+	}
+	unsigned left = count <= COMPACT_MAX ? count : count / 2;
+	const struct bptree_entry *middle = left < count ? ((const struct bptree_node *)to[left])->low : n->high;
+	out->count = left < count ? 2 : 1;
+	out->nodes[0] = node_new(t, false, n->low, middle, to, left);
+	out->nodes[1] = left < count ? node_new(t, false, middle, n->high, to + left, count - left) : NULL;
+	return out->nodes[0] && (left == count || out->nodes[1]) ? WOMBAT_OK : fail_no_memory();
+}
+
+/* Puts the replacement for a child into the node at path[depth - 1], or further up when that is full. */
+static enum wombat_status replace_child(struct bptree *t, struct step *path, unsigned depth, const struct replacement *r)
+{
+	if (depth == 0)
+		return replace_root(t, r);
+	struct bptree_node *n = path[depth - 1].node;
+	unsigned at = path[depth - 1].at;
+	uint64_t order = atomic_load_explicit(&n->order, memory_order_relaxed);
+	bool keeps_left = n->slots[order_slot(order, at)].to == r->nodes[0];
+	unsigned fresh = r->count - keeps_left;
+	if (n->used + fresh <= SLOTS) {
+		for (unsigned k = keeps_left; k < r->count; k++) {
+			unsigned slot = n->used++;
+			n->slots[slot].to = r->nodes[k];
+			const struct bptree_entry *low = r->nodes[k]->low;
+			n->slots[slot].prefix = low ? prefix_of(entry_key(low), n->skip) : 0;
+			order = k == 0 ? order_replace(order, at, slot) : order_insert(order, at + 1, slot);
+		}
+		node_publish(n, order);
+		return WOMBAT_OK;
+	}
+	struct replacement up;
+	if (keeps_left && at == order_count(order) - 1 && order_count(order) == SLOTS) {
+		/* Ascending inserts: the full node stays as it is. */
+		const void *to[1] = { r->nodes[1] };
+		up.nodes[0] = n;
+		up.nodes[1] = node_new(t, false, r->nodes[1]->low, n->high, to, 1);
+		up.count = 2;
+		if (!up.nodes[1])
+			return fail_no_memory();
+	} else {
+		enum wombat_status s = rebuild(t, n, at, r, &up);
+		if (s != WOMBAT_OK)
+			return s;
+	}
+	return replace_child(t, path, depth - 1, &up);
+}
+
+/* Splits a full leaf around the new entry at `at`. */
+static enum wombat_status split_leaf(struct bptree *t, struct bptree_node *leaf, unsigned at, struct bptree_entry *e,
+				     struct replacement *out)
+{
+	uint64_t order = atomic_load_explicit(&leaf->order, memory_order_relaxed);
+	const void *to[SLOTS + 1];
+	unsigned count = 0;
+	out->count = 2;
+	if (at == SLOTS) {
+		to[0] = e;
+		out->nodes[0] = leaf;
+		out->nodes[1] = node_new(t, true, e, leaf->high, to, 1);
+		return out->nodes[1] ? WOMBAT_OK : fail_no_memory();
+	}
+	for (unsigned i = 0; i <= SLOTS; i++)
+		to[count++] = i == at ? e : leaf->slots[order_slot(order, i < at ? i : i - 1)].to;
+	unsigned left = count / 2;
+	out->nodes[0] = node_new(t, true, leaf->low, to[left], to, left);
+	out->nodes[1] = node_new(t, true, to[left], leaf->high, to + left, count - left);
+	return out->nodes[0] && out->nodes[1] ? WOMBAT_OK : fail_no_memory();
+}
+
+static struct bptree_entry *entry_new(struct bptree *t, struct wombat_slice key, uint64_t tag, struct wombat_slice value)
+{
+	struct bptree_entry *e = arena_alloc(t->arena, sizeof *e + key.size + value.size);
+	if (!e)
+		return NULL;
+	e->tag = tag;
+	e->key_size = (uint32_t)key.size;
+	e->value_size = (uint32_t)value.size;
+	if (key.size)
+		memcpy(e->bytes, key.data, key.size);
+	if (value.size)
+		memcpy(e->bytes + key.size, value.data, value.size);
+	return e;
+}
+
+enum wombat_status bptree_insert(struct bptree *t, struct wombat_slice key, uint64_t tag, struct wombat_slice value,
+				 uint8_t **out_value)
+{
+	struct step path[BPTREE_MAX_DEPTH];
+	unsigned depth = 0;
+	struct bptree_entry *e = entry_new(t, key, tag, value);
+	if (!e)
+		return fail_no_memory();
+	/* Relaxed: this thread stored all that it loads here. */
+	struct bptree_node *n = atomic_load_explicit(&t->root, memory_order_relaxed);
+	for (; !n->leaf; depth++) {
+		uint64_t order = atomic_load_explicit(&n->order, memory_order_relaxed);
+		unsigned at = child_search(n, order, key, tag);
+		assert(depth < BPTREE_MAX_DEPTH);
+		path[depth] = (struct step){ n, at };
+		n = (struct bptree_node *)(uintptr_t)n->slots[order_slot(order, at)].to;
+		prefetch_node(n);
+	}
+	uint64_t order = atomic_load_explicit(&n->order, memory_order_relaxed);
+	unsigned at = node_search(n, order, 0, key, tag);
+	if (n->used < SLOTS) {
+		unsigned slot = n->used++;
+		slot_fill(n, slot, e);
+		node_publish(n, order_insert(order, at, slot));
+	} else {
+		struct replacement r;
+		enum wombat_status s = split_leaf(t, n, at, e, &r);
+		if (s == WOMBAT_OK)
+			s = replace_child(t, path, depth, &r);
+		if (s != WOMBAT_OK)
+			return s;
+	}
+	if (out_value)
+		*out_value = e->bytes + key.size;
+	return WOMBAT_OK;
+}
+
+/* ---- Iteration ----------------------------------------------------------------------------- */
+
+static struct bptree_iter *iter_of(struct iter *it)
+{
+	return (struct bptree_iter *)it;
+}
+
+static void push(struct bptree_iter *it, const struct bptree_node *n, uint64_t order, unsigned at)
+{
+	assert(it->depth < BPTREE_MAX_DEPTH);
+	it->path[it->depth].node = n;
+	it->path[it->depth].order = order;
+	it->path[it->depth].at = at;
+	it->depth++;
+}
+
+static void show(struct bptree_iter *it)
+{
+	unsigned leaf = it->depth - 1;
+	const struct bptree_node *n = it->path[leaf].node;
+	const struct bptree_entry *e = n->slots[order_slot(it->path[leaf].order, it->path[leaf].at)].to;
+	it->base.key = entry_key(e);
+	it->base.tag = e->tag;
+	it->base.value = slice_make(e->bytes + e->key_size, e->value_size);
+	it->base.valid = true;
+}
+
+static const struct bptree_node *child_at(const struct bptree_iter *it, unsigned level)
+{
+	return it->path[level].node->slots[order_slot(it->path[level].order, it->path[level].at)].to;
+}
+
+/* From the node on the path's end down to a leaf, along its left or right edge. */
+static void descend_edge(struct bptree_iter *it, const struct bptree_node *n, bool right)
+{
+	for (;;) {
+		uint64_t order = node_order(n);
+		unsigned count = order_count(order);
+		push(it, n, order, right && count ? count - 1 : 0);
+		if (n->leaf)
+			return;
+		n = child_at(it, it->depth - 1);
+	}
+}
+
+static void edge(struct bptree_iter *it, bool right)
+{
+	it->depth = 0;
+	it->base.valid = false;
+	descend_edge(it, atomic_load_explicit(&it->tree->root, memory_order_acquire), right);
+	if (order_count(it->path[it->depth - 1].order) > 0)
+		show(it);
+}
+
+/* One step up and over to the neighbouring leaf. */
+static void step_leaf(struct bptree_iter *it, bool right)
+{
+	unsigned level = it->depth - 1;
+	while (level > 0) {
+		level--;
+		unsigned count = order_count(it->path[level].order);
+		if (right ? it->path[level].at + 1 < count : it->path[level].at > 0) {
+			it->path[level].at += right ? 1 : -1u;
+			it->depth = level + 1;
+			descend_edge(it, child_at(it, level), !right);
+			show(it);
+			return;
+		}
+	}
+	it->base.valid = false;
+}
+
+static void tree_next(struct iter *base)
+{
+	struct bptree_iter *it = iter_of(base);
+	unsigned leaf = it->depth - 1;
+	if (++it->path[leaf].at < order_count(it->path[leaf].order))
+		show(it);
+	else
+		step_leaf(it, true);
+}
+
+static void tree_prev(struct iter *base)
+{
+	struct bptree_iter *it = iter_of(base);
+	unsigned leaf = it->depth - 1;
+	if (it->path[leaf].at-- > 0)
+		show(it);
+	else
+		step_leaf(it, false);
+}
+
+/* The path to the leaf that holds (key, tag), at the first entry that is not before it (perhaps its count). */
+static void descend_to(struct bptree_iter *it, struct wombat_slice key, uint64_t tag)
+{
+	const struct bptree_node *n = atomic_load_explicit(&it->tree->root, memory_order_acquire);
+	it->depth = 0;
+	for (;;) {
+		uint64_t order = node_order(n);
+		if (n->leaf) {
+			push(it, n, order, node_search(n, order, 0, key, tag));
+			return;
+		}
+		push(it, n, order, child_search(n, order, key, tag));
+		n = child_at(it, it->depth - 1);
+		prefetch_node(n);
+	}
+}
+
+static void tree_seek(struct iter *base, struct wombat_slice key, uint64_t tag)
+{
+	struct bptree_iter *it = iter_of(base);
+	descend_to(it, key, tag);
+	unsigned leaf = it->depth - 1;
+	if (it->path[leaf].at < order_count(it->path[leaf].order))
+		show(it);
+	else
+		step_leaf(it, true);
+}
+
+static void tree_seek_before(struct iter *base, struct wombat_slice key, uint64_t tag)
+{
+	struct bptree_iter *it = iter_of(base);
+	descend_to(it, key, tag);
+	tree_prev(base);
+}
+
+static void tree_first(struct iter *base)
+{
+	edge(iter_of(base), false);
+}
+
+static void tree_last(struct iter *base)
+{
+	edge(iter_of(base), true);
+}
+
+static void tree_free(struct iter *base)
+{
+	base->valid = false;
+}
+
+void bptree_iter_init(struct bptree_iter *it, const struct bptree *tree)
+{
+	static const struct iter_calls calls = {
+		.free = tree_free, .first = tree_first, .last = tree_last, .seek = tree_seek,
+		.seek_before = tree_seek_before, .next = tree_next, .prev = tree_prev,
+	};
+	it->base = (struct iter){ .calls = &calls };
+	it->tree = tree;
+	it->depth = 0;
+}
+
+bool bptree_find(const struct bptree *t, struct wombat_slice key, uint64_t tag, uint64_t *out_tag,
+		 struct wombat_slice *out_value)
+{
+	struct bptree_iter it;
+	bptree_iter_init(&it, t);
+	tree_seek(&it.base, key, tag);
+	if (!it.base.valid || !slice_equal(it.base.key, key))
+		return false;
+	*out_tag = it.base.tag;
+	*out_value = it.base.value;
+	return true;
+}

@@ -1,0 +1,184 @@
+/* The memtable: the tree, its arena, its range tombstones, its counts. */
+#include "engine/mem/memtable.h"
+
+#include "engine/base/alloc.h"
+#include "engine/base/mutex.h"
+#include "engine/base/record.h"
+#include "engine/mem/bptree.h"
+
+enum { BLOCK_BYTES = 1 << 20, RECORD_TIME_OFFSET = 1 };
+
+struct memtable {
+	atomic_int refs;
+	struct arena arena;
+	struct bptree tree;
+
+	/* Relaxed: figures, stored by the one thread that adds. */
+	atomic_size_t bytes;
+	atomic_uint_fast64_t entries, deletes;
+
+	/* Release when one was added, acquire before the list is looked at. */
+	atomic_size_t range_count;
+	struct mutex ranges_mu;
+	struct range_del_set ranges;       /* guarded by ranges_mu */
+	struct range_fragments *fragments; /* guarded by ranges_mu: of the first fragments_of ranges */
+	size_t fragments_of;
+};
+
+enum wombat_status memtable_new(struct memtable **out)
+{
+	struct memtable *m = mem_zalloc(sizeof *m);
+	if (!m)
+		return fail_no_memory();
+	atomic_init(&m->refs, 1);
+	arena_init(&m->arena, BLOCK_BYTES);
+	mutex_init(&m->ranges_mu, LOCK_RANK_STATS);
+	range_del_set_init(&m->ranges);
+	enum wombat_status s = bptree_init(&m->tree, &m->arena);
+	if (s != WOMBAT_OK) {
+		memtable_unref(m);
+		return s;
+	}
+	*out = m;
+	return WOMBAT_OK;
+}
+
+struct memtable *memtable_ref(struct memtable *m)
+{
+	atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);
+	return m;
+}
+
+void memtable_unref(struct memtable *m)
+{
+	/* Acquire and release: whoever frees sees what the others did with it. */
+	if (!m || atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	range_fragments_unref(m->fragments);
+	range_del_set_done(&m->ranges);
+	mutex_done(&m->ranges_mu);
+	arena_done(&m->arena);
+	mem_free(m);
+}
+
+/* Counters with one writer need no read-modify-write. */
+static void count_one(atomic_uint_fast64_t *c)
+{
+	atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + 1, memory_order_relaxed);
+}
+
+enum wombat_status memtable_add(struct memtable *m, struct wombat_slice key, uint64_t tag, struct wombat_slice value,
+				uint64_t time_ns)
+{
+	uint8_t *copy;
+	enum wombat_status s = bptree_insert(&m->tree, key, tag, value, &copy);
+	if (s != WOMBAT_OK)
+		return s;
+	if (tag_kind(tag) == KIND_PUT && value.size >= RECORD_TIME_OFFSET + 8 && get_u64(copy + RECORD_TIME_OFFSET) == 0)
+		put_u64(copy + RECORD_TIME_OFFSET, time_ns);
+	count_one(&m->entries);
+	if (tag_kind(tag) == KIND_DELETE)
+		count_one(&m->deletes);
+	size_t used = arena_bytes(&m->arena) - (size_t)(m->arena.end - m->arena.next);
+	atomic_store_explicit(&m->bytes, used, memory_order_relaxed);
+	return WOMBAT_OK;
+}
+
+enum wombat_status memtable_add_range(struct memtable *m, struct range_del range)
+{
+	mutex_lock(&m->ranges_mu);
+	enum wombat_status s = range_del_set_add(&m->ranges, range);
+	size_t count = m->ranges.count;
+	mutex_unlock(&m->ranges_mu);
+	if (s != WOMBAT_OK)
+		return s;
+	atomic_store_explicit(&m->range_count, count, memory_order_release);
+	count_one(&m->entries);
+	count_one(&m->deletes);
+	return WOMBAT_OK;
+}
+
+bool memtable_get(const struct memtable *m, struct wombat_slice key, uint64_t max_sequence, uint64_t *out_tag,
+		  struct wombat_slice *out_value)
+{
+	return bptree_find(&m->tree, key, tag_make(max_sequence, (enum ikey_kind)0xff), out_tag, out_value);
+}
+
+bool memtable_has_prefix(const struct memtable *m, struct wombat_slice prefix)
+{
+	struct bptree_iter it;
+	bptree_iter_init(&it, &m->tree);
+	iter_seek(&it.base, prefix, TAG_MAX);
+	return it.base.valid && slice_starts_with(it.base.key, prefix);
+}
+
+bool memtable_has_range_dels(const struct memtable *m)
+{
+	return atomic_load_explicit(&m->range_count, memory_order_acquire) > 0;
+}
+
+enum wombat_status memtable_range_dels(struct memtable *m, struct range_fragments **out)
+{
+	enum wombat_status s = WOMBAT_OK;
+	*out = NULL;
+	if (!memtable_has_range_dels(m))
+		return s;
+	mutex_lock(&m->ranges_mu);
+	if (m->fragments_of != m->ranges.count) {
+		struct range_fragments *built;
+		s = range_fragments_build(&m->ranges, &built);
+		if (s == WOMBAT_OK) {
+			range_fragments_unref(m->fragments);
+			m->fragments = built;
+			m->fragments_of = m->ranges.count;
+		}
+	}
+	if (s == WOMBAT_OK)
+		*out = range_fragments_ref(m->fragments);
+	mutex_unlock(&m->ranges_mu);
+	return s;
+}
+
+/* ---- Iteration ----------------------------------------------------------------------------- */
+
+struct memtable_iter {
+	struct bptree_iter tree; /* first: its struct iter is ours */
+	struct iter_calls calls;
+	struct memtable *table;
+};
+
+static void memtable_iter_free(struct iter *it)
+{
+	struct memtable_iter *m = (struct memtable_iter *)it;
+	memtable_unref(m->table);
+	mem_free(m);
+}
+
+enum wombat_status memtable_iter_new(struct memtable *m, struct iter **out)
+{
+	struct memtable_iter *it = mem_alloc(sizeof *it);
+	if (!it)
+		return fail_no_memory();
+	bptree_iter_init(&it->tree, &m->tree);
+	it->calls = *it->tree.base.calls;
+	it->calls.free = memtable_iter_free;
+	it->tree.base.calls = &it->calls;
+	it->table = memtable_ref(m);
+	*out = &it->tree.base;
+	return WOMBAT_OK;
+}
+
+size_t memtable_bytes(const struct memtable *m)
+{
+	return atomic_load_explicit(&m->bytes, memory_order_relaxed);
+}
+
+uint64_t memtable_entries(const struct memtable *m)
+{
+	return atomic_load_explicit(&m->entries, memory_order_relaxed);
+}
+
+uint64_t memtable_deletes(const struct memtable *m)
+{
+	return atomic_load_explicit(&m->deletes, memory_order_relaxed);
+}

@@ -1,0 +1,222 @@
+/* Groups of changes: building them, and walking over their encoding. */
+#include "engine/mem/write_batch.h"
+
+#include "engine/base/alloc.h"
+
+/* ---- Building ------------------------------------------------------------------------------ */
+
+struct wombat_batch *wombat_batch_new(void)
+{
+	struct wombat_batch *b = mem_zalloc(sizeof *b);
+	if (!b)
+		fail_no_memory();
+	return b;
+}
+
+void wombat_batch_free(struct wombat_batch *b)
+{
+	if (!b)
+		return;
+	buf_done(&b->body);
+	mem_free(b);
+}
+
+void wombat_batch_clear(struct wombat_batch *b)
+{
+	struct buf body = b->body;
+	*b = (struct wombat_batch){ .body = body };
+	buf_clear(&b->body);
+}
+
+uint32_t wombat_batch_count(const struct wombat_batch *b)
+{
+	return b->count;
+}
+
+static enum wombat_status check_keyspace(unsigned keyspace)
+{
+	if (keyspace < 1 || keyspace > WOMBAT_KEYSPACE_MAX)
+		return fail(WOMBAT_INVALID, "keyspace %u is outside 1..%d", keyspace, WOMBAT_KEYSPACE_MAX);
+	return WOMBAT_OK;
+}
+
+static void note_key(struct wombat_batch *b, size_t size)
+{
+	if (size > b->largest_key)
+		b->largest_key = size < UINT32_MAX ? (uint32_t)size : UINT32_MAX;
+}
+
+static uint8_t *encode_head(uint8_t *p, enum ikey_kind kind, unsigned keyspace, struct wombat_slice key)
+{
+	*p++ = (uint8_t)kind;
+	*p++ = (uint8_t)keyspace;
+	p += put_varint(p, key.size);
+	if (key.size)
+		memcpy(p, key.data, key.size);
+	return p + key.size;
+}
+
+size_t write_batch_put_size(struct wombat_slice key, const struct record *record)
+{
+	size_t encoded = record_encoded_size(record);
+	return 2 + varint_size(key.size) + key.size + varint_size(encoded) + encoded;
+}
+
+void write_batch_put_encode(uint8_t *p, unsigned keyspace, struct wombat_slice key, const struct record *record)
+{
+	p = encode_head(p, KIND_PUT, keyspace, key);
+	p += put_varint(p, record_encoded_size(record));
+	record_encode(p, record);
+}
+
+enum wombat_status wombat_batch_put(struct wombat_batch *b, unsigned keyspace, struct wombat_slice key,
+				    struct wombat_slice value, const struct wombat_put_info *info)
+{
+	struct record r = { .value = value };
+	if (info) {
+		r.time_ns = info->time_ns;
+		r.expiry_ns = info->expiry_ns;
+		r.attr = info->attr;
+	}
+	enum wombat_status s = check_keyspace(keyspace);
+	if (s != WOMBAT_OK)
+		return s;
+	size_t size = write_batch_put_size(key, &r);
+	s = buf_reserve(&b->body, size);
+	if (s != WOMBAT_OK)
+		return s;
+	write_batch_put_encode(b->body.data + b->body.size, keyspace, key, &r);
+	b->body.size += size;
+	b->count++;
+	note_key(b, key.size);
+	if (r.attr.size > b->largest_attr)
+		b->largest_attr = r.attr.size < UINT32_MAX ? (uint32_t)r.attr.size : UINT32_MAX;
+	if (value.size > b->largest_value)
+		b->largest_value = value.size;
+	return WOMBAT_OK;
+}
+
+enum wombat_status wombat_batch_delete(struct wombat_batch *b, unsigned keyspace, struct wombat_slice key)
+{
+	enum wombat_status s = check_keyspace(keyspace);
+	if (s == WOMBAT_OK)
+		s = buf_reserve(&b->body, 2 + VARINT_MAX + key.size);
+	if (s != WOMBAT_OK)
+		return s;
+	b->body.size = (size_t)(encode_head(b->body.data + b->body.size, KIND_DELETE, keyspace, key) - b->body.data);
+	b->count++;
+	note_key(b, key.size);
+	return WOMBAT_OK;
+}
+
+enum wombat_status wombat_batch_delete_range(struct wombat_batch *b, unsigned keyspace, struct wombat_slice from,
+					     struct wombat_slice to)
+{
+	enum wombat_status s = check_keyspace(keyspace);
+	if (s == WOMBAT_OK)
+		s = buf_reserve(&b->body, 2 + 2 * VARINT_MAX + from.size + to.size);
+	if (s != WOMBAT_OK)
+		return s;
+	uint8_t *p = encode_head(b->body.data + b->body.size, KIND_DELETE_RANGE, keyspace, from);
+	p += put_varint(p, to.size);
+	if (to.size)
+		memcpy(p, to.data, to.size);
+	b->body.size = (size_t)(p + to.size - b->body.data);
+	b->count++;
+	note_key(b, from.size);
+	note_key(b, to.size);
+	return WOMBAT_OK;
+}
+
+/* ---- Reading ------------------------------------------------------------------------------- */
+
+static enum wombat_status not_a_change(void)
+{
+	return fail(WOMBAT_CORRUPTION, "a write batch holds bytes that are no change");
+}
+
+enum wombat_status write_batch_next(struct cursor *c, struct batch_change *out)
+{
+	struct batch_change change = { 0 };
+	if (!cursor_u8(c, &change.kind) || !cursor_u8(c, &change.keyspace) || !cursor_slice(c, &change.key) ||
+	    change.keyspace < 1 || change.keyspace > WOMBAT_KEYSPACE_MAX)
+		return not_a_change();
+	switch (change.kind) {
+	case KIND_PUT:
+		if (!cursor_slice(c, &change.value))
+			return not_a_change();
+		break;
+	case KIND_DELETE:
+		break;
+	case KIND_DELETE_RANGE:
+		if (!cursor_slice(c, &change.end))
+			return not_a_change();
+		break;
+	default:
+		return fail(WOMBAT_UNSUPPORTED, "a write batch holds a change of kind %u", change.kind);
+	}
+	*out = change;
+	return WOMBAT_OK;
+}
+
+/* Keyspace byte and key, one behind the other: in `room` when they fit, else in `buf`. */
+static enum wombat_status full_key(uint8_t keyspace, struct wombat_slice key, uint8_t room[256], struct buf *buf,
+				   struct wombat_slice *out)
+{
+	uint8_t *p = room;
+	if (key.size >= 256) {
+		buf_clear(buf);
+		enum wombat_status s = buf_reserve(buf, key.size + 1);
+		if (s != WOMBAT_OK)
+			return s;
+		p = buf->data;
+	}
+	p[0] = keyspace;
+	if (key.size)
+		memcpy(p + 1, key.data, key.size);
+	*out = slice_make(p, key.size + 1);
+	return WOMBAT_OK;
+}
+
+static enum wombat_status apply_range(const struct batch_change *change, struct wombat_slice begin, uint64_t sequence,
+				      struct memtable *m)
+{
+	uint8_t room[256], next = (uint8_t)(change->keyspace + 1);
+	struct buf heap = { 0 };
+	struct wombat_slice end = slice_make(&next, 1);
+	enum wombat_status s = WOMBAT_OK;
+	if (change->end.size)
+		s = full_key(change->keyspace, change->end, room, &heap, &end);
+	if (s == WOMBAT_OK && slice_compare(begin, end) < 0)
+		s = memtable_add_range(m, (struct range_del){ begin, end, sequence });
+	buf_done(&heap);
+	return s;
+}
+
+enum wombat_status write_batch_apply(struct wombat_slice body, uint64_t sequence, uint64_t skip_to, uint64_t time_ns,
+				     struct memtable *m, uint32_t *out_count)
+{
+	struct cursor c = cursor_of(body);
+	uint32_t count = 0;
+	uint8_t room[256];
+	struct buf heap = { 0 };
+	enum wombat_status s = WOMBAT_OK;
+	for (; cursor_left(&c) > 0; count++, sequence++) {
+		struct batch_change change;
+		struct wombat_slice key;
+		s = write_batch_next(&c, &change);
+		if (s == WOMBAT_OK && sequence > skip_to) {
+			s = full_key(change.keyspace, change.key, room, &heap, &key);
+			if (s == WOMBAT_OK && change.kind == KIND_DELETE_RANGE)
+				s = apply_range(&change, key, sequence, m);
+			else if (s == WOMBAT_OK)
+				s = memtable_add(m, key, tag_make(sequence, (enum ikey_kind)change.kind), change.value, time_ns);
+		}
+		if (s != WOMBAT_OK)
+			break;
+	}
+	buf_done(&heap);
+	if (s == WOMBAT_OK)
+		*out_count = count;
+	return s;
+}

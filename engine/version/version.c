@@ -1,0 +1,247 @@
+/* Versions: lookup over the levels, and the iterators and range tombstones that a scan needs. */
+#include "engine/version/version.h"
+
+#include <assert.h>
+
+#include "engine/base/alloc.h"
+#include "engine/version/level_iter.h"
+
+/* ---- Files --------------------------------------------------------------------------------- */
+
+struct file_meta *file_meta_ref(struct file_meta *f)
+{
+	atomic_fetch_add_explicit(&f->refs, 1, memory_order_relaxed);
+	return f;
+}
+
+void file_meta_unref(struct file_meta *f)
+{
+	/* Acquire and release: whoever frees sees what the others did with it. */
+	if (atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	table_summary_done(&f->summary);
+	mem_free(f);
+}
+
+/* Whether all keys of the file are before `key`. */
+static bool file_before(const struct file_meta *f, struct wombat_slice key)
+{
+	int c = slice_compare(buf_slice(&f->summary.largest), key);
+	return c < 0 || (c == 0 && f->summary.largest_excluded);
+}
+
+static bool file_has(const struct file_meta *f, struct wombat_slice key)
+{
+	return slice_compare(buf_slice(&f->summary.smallest), key) <= 0 && !file_before(f, key);
+}
+
+bool file_meta_overlaps(const struct file_meta *f, struct wombat_slice from, struct wombat_slice to)
+{
+	if (file_before(f, from))
+		return false;
+	return to.size == 0 || slice_compare(buf_slice(&f->summary.smallest), to) < 0;
+}
+
+size_t file_list_find(const struct file_list *list, struct wombat_slice key)
+{
+	size_t lo = 0, hi = list->count;
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		if (file_before(list->files[mid], key))
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+/* ---- Get ----------------------------------------------------------------------------------- */
+
+struct lookup {
+	struct table_cache *tables;
+	struct wombat_slice key;
+	uint64_t max_sequence;
+	unsigned table_flags;
+	uint64_t *cover;
+	uint64_t *out_tag;
+	struct wombat_slice *out_value;
+	struct table_pin *pin;
+	struct version_get_counts *counts;
+};
+
+/* One table's answer. Each costs a look into the table cache; a pointer kept in file_meta could save it. */
+static enum wombat_status get_from(const struct lookup *l, const struct file_meta *f)
+{
+	struct table *table;
+	struct lru_handle *handle;
+	enum wombat_status s = table_cache_acquire(l->tables, f->number, &table, &handle);
+	if (s != WOMBAT_OK)
+		return s;
+	l->counts->tables++;
+	if (f->summary.range_deletes > 0) {
+		uint64_t cover = range_fragments_cover(table_range_dels(table), l->key, l->max_sequence);
+		if (cover > *l->cover)
+			*l->cover = cover;
+	}
+	s = table_get(table, l->key, l->max_sequence, l->table_flags, l->out_tag, l->out_value, l->pin);
+	table_cache_release(l->tables, handle);
+	return s;
+}
+
+enum wombat_status version_get(struct version *v, struct table_cache *tables, struct wombat_slice key,
+			       uint64_t max_sequence, unsigned table_flags, uint64_t *cover, uint64_t *out_tag,
+			       struct wombat_slice *out_value, struct table_pin *pin, struct version_get_counts *counts)
+{
+	const struct lookup l = { tables, key, max_sequence, table_flags, cover, out_tag, out_value, pin, counts };
+	for (size_t i = 0; i < v->levels[0].count; i++) {
+		const struct file_meta *f = v->levels[0].files[i];
+		/* All that is still to come is older than this file, and a tombstone over it decides. */
+		if (*cover > f->summary.largest_sequence)
+			return WOMBAT_NOT_FOUND;
+		if (!file_has(f, key))
+			continue;
+		enum wombat_status s = get_from(&l, f);
+		if (s != WOMBAT_NOT_FOUND)
+			return s;
+	}
+	for (unsigned level = 1; level < v->level_count && !*cover; level++) {
+		const struct file_list *list = &v->levels[level];
+		size_t at = file_list_find(list, key);
+		if (at == list->count || !file_has(list->files[at], key))
+			continue;
+		enum wombat_status s = get_from(&l, list->files[at]);
+		if (s != WOMBAT_NOT_FOUND)
+			return s;
+	}
+	return WOMBAT_NOT_FOUND;
+}
+
+/* ---- Scans --------------------------------------------------------------------------------- */
+
+size_t version_iter_max(const struct version *v)
+{
+	return v->levels[0].count + v->level_count;
+}
+
+enum wombat_status version_add_iters(struct version *v, struct table_cache *tables, struct wombat_slice lower,
+				     struct wombat_slice upper, unsigned table_flags, size_t read_ahead_bytes,
+				     struct iter **iters, size_t *count)
+{
+	for (size_t i = 0; i < v->levels[0].count; i++) {
+		const struct file_meta *f = v->levels[0].files[i];
+		if (!file_meta_overlaps(f, lower, upper))
+			continue;
+		enum wombat_status s = table_cache_iter_new(tables, f->number, table_flags, read_ahead_bytes, &iters[*count]);
+		if (s != WOMBAT_OK)
+			return s;
+		(*count)++;
+	}
+	for (unsigned level = 1; level < v->level_count; level++) {
+		const struct file_list *list = &v->levels[level];
+		size_t at = file_list_find(list, lower);
+		if (at == list->count || !file_meta_overlaps(list->files[at], lower, upper))
+			continue;
+		enum wombat_status s = level_iter_new(v, level, tables, lower, upper, table_flags, read_ahead_bytes,
+						      &iters[*count]);
+		if (s != WOMBAT_OK)
+			return s;
+		(*count)++;
+	}
+	return WOMBAT_OK;
+}
+
+static enum wombat_status collect_from(const struct file_meta *f, struct table_cache *tables, struct wombat_slice lower,
+				       struct wombat_slice upper, struct range_del_set *out)
+{
+	struct table *table;
+	struct lru_handle *handle;
+	enum wombat_status s = table_cache_acquire(tables, f->number, &table, &handle);
+	if (s != WOMBAT_OK)
+		return s;
+	s = range_fragments_collect(table_range_dels(table), lower, upper, out);
+	table_cache_release(tables, handle);
+	return s;
+}
+
+enum wombat_status version_collect_ranges(struct version *v, struct table_cache *tables, struct wombat_slice lower,
+					  struct wombat_slice upper, struct range_del_set *out)
+{
+	for (unsigned level = 0; level < v->level_count; level++)
+		for (size_t i = 0; i < v->levels[level].count; i++) {
+			const struct file_meta *f = v->levels[level].files[i];
+			if (f->summary.range_deletes == 0 || !file_meta_overlaps(f, lower, upper))
+				continue;
+			enum wombat_status s = collect_from(f, tables, lower, upper, out);
+			if (s != WOMBAT_OK)
+				return s;
+		}
+	return WOMBAT_OK;
+}
+
+/* ---- Prefixes ------------------------------------------------------------------------------ */
+
+static enum wombat_status file_may_have_prefix(const struct file_meta *f, struct table_cache *tables,
+					       struct wombat_slice prefix, bool *out)
+{
+	struct table *table;
+	struct lru_handle *handle;
+	enum wombat_status s = table_cache_acquire(tables, f->number, &table, &handle);
+	if (s != WOMBAT_OK)
+		return s;
+	*out = table_may_have_prefix(table, prefix);
+	table_cache_release(tables, handle);
+	return WOMBAT_OK;
+}
+
+/* Whether the bounds leave room for a key with the prefix: one that is >= the prefix, and one that starts with it
+ * or sorts before what does. */
+static bool bounds_allow_prefix(const struct file_meta *f, struct wombat_slice prefix)
+{
+	struct wombat_slice smallest = buf_slice(&f->summary.smallest);
+	if (file_before(f, prefix))
+		return false;
+	return slice_compare(smallest, prefix) <= 0 || slice_starts_with(smallest, prefix);
+}
+
+enum wombat_status version_may_have_prefix(struct version *v, struct table_cache *tables, struct wombat_slice prefix,
+					   bool *out)
+{
+	*out = false;
+	for (unsigned level = 0; level < v->level_count; level++) {
+		const struct file_list *list = &v->levels[level];
+		for (size_t i = level ? file_list_find(list, prefix) : 0; i < list->count; i++) {
+			if (!bounds_allow_prefix(list->files[i], prefix)) {
+				if (level)
+					break;
+				continue;
+			}
+			enum wombat_status s = file_may_have_prefix(list->files[i], tables, prefix, out);
+			if (s != WOMBAT_OK || *out)
+				return s;
+		}
+	}
+	return WOMBAT_OK;
+}
+
+void version_check_invariants(const struct version *v)
+{
+	for (unsigned level = 0; level < LEVELS_MAX; level++) {
+		const struct file_list *list = &v->levels[level];
+		uint64_t bytes = 0;
+		assert(level < v->level_count || list->count == 0);
+		for (size_t i = 0; i < list->count; i++) {
+			bytes += list->files[i]->summary.file_bytes;
+			if (i == 0)
+				continue;
+			const struct file_meta *a = list->files[i - 1], *b = list->files[i];
+			if (level == 0)
+				assert(a->summary.largest_sequence >= b->summary.largest_sequence);
+			else
+				assert(file_before(a, buf_slice(&b->summary.smallest)));
+			(void)a;
+			(void)b;
+		}
+		assert(bytes == list->bytes);
+		(void)bytes;
+	}
+}

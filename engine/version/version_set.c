@@ -1,0 +1,469 @@
+/*
+ * The set of versions: building the next from an edit, keeping those that readers hold.
+ *
+ * An edit is applied in three steps: the new version is built from the current one (state lock held), the edit is
+ * written and synced (lock dropped, one thread at a time), the new version becomes current (lock held). After a
+ * failed write the manifest's end is unknown, so the next one begins a new manifest.
+ */
+#include "engine/version/version_set.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "engine/base/alloc.h"
+#include "engine/env/filename.h"
+#include "engine/version/manifest.h"
+
+struct version_set {
+	/* Fixed after open. */
+	struct env *env;
+	char *dir;
+	struct table_cache *tables;
+	struct mutex *state;
+	uint64_t manifest_limit;
+	bool read_only;
+
+	atomic_uint_fast64_t next_file_number; /* relaxed: any unused number will do */
+	atomic_uint_fast64_t manifest_bytes;   /* relaxed: a figure */
+
+	/* Guarded by the state lock. */
+	struct version_shape shape;
+	uint64_t last_sequence, flushed_sequence, manifest_number;
+	bool applying;
+	struct condition applied;
+	struct manifest_writer *manifest;      /* the applying thread's; NULL: begin a new one */
+
+	struct mutex mu;
+	struct version *current;               /* guarded by mu */
+	struct version list;                   /* guarded by mu: ring's head of all live versions */
+};
+
+/* ---- Versions ------------------------------------------------------------------------------ */
+
+struct version *version_ref(struct version *v)
+{
+	atomic_fetch_add_explicit(&v->refs, 1, memory_order_relaxed);
+	return v;
+}
+
+static void version_free(struct version *v)
+{
+	for (unsigned level = 0; level < LEVELS_MAX; level++) {
+		for (size_t i = 0; i < v->levels[level].count; i++)
+			file_meta_unref(v->levels[level].files[i]);
+		mem_free(v->levels[level].files);
+	}
+	mem_free(v);
+}
+
+void version_unref(struct version *v)
+{
+	/* Acquire and release: whoever frees sees what the others did with it. */
+	if (!v || atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	if (v->newer) {
+		mutex_lock(&v->set->mu);
+		v->newer->older = v->older;
+		v->older->newer = v->newer;
+		mutex_unlock(&v->set->mu);
+	}
+	version_free(v);
+}
+
+static struct version *version_new(struct version_set *s)
+{
+	struct version *v = mem_zalloc(sizeof *v);
+	if (!v) {
+		fail_no_memory();
+		return NULL;
+	}
+	atomic_init(&v->refs, 1);
+	v->set = s;
+	v->level_count = s->shape.max_levels;
+	return v;
+}
+
+uint64_t version_set_target_bytes(const struct version_set *s, unsigned level)
+{
+	double target = (double)s->shape.base_level_bytes * pow(s->shape.level_size_multiplier, (double)level - 1);
+	return target < 9e18 ? (uint64_t)target : UINT64_MAX / 2;
+}
+
+/* The deepest level has no score: there is nowhere to go. */
+static void set_scores(const struct version_set *s, struct version *v)
+{
+	v->score[0] = (double)v->levels[0].count / s->shape.num_level_zero_tables;
+	for (unsigned level = 1; level < v->level_count; level++)
+		v->score[level] = level + 1 == v->level_count ? 0 :
+				  (double)v->levels[level].bytes / (double)version_set_target_bytes(s, level);
+}
+
+static int compare_newest(const void *a, const void *b)
+{
+	const struct file_meta *x = *(struct file_meta *const *)a, *y = *(struct file_meta *const *)b;
+	if (x->summary.largest_sequence != y->summary.largest_sequence)
+		return x->summary.largest_sequence < y->summary.largest_sequence ? 1 : -1;
+	return (x->number < y->number) - (x->number > y->number);
+}
+
+static int compare_smallest(const void *a, const void *b)
+{
+	const struct file_meta *x = *(struct file_meta *const *)a, *y = *(struct file_meta *const *)b;
+	return slice_compare(buf_slice(&x->summary.smallest), buf_slice(&y->summary.smallest));
+}
+
+static bool is_removed(const struct version_edit *e, unsigned level, uint64_t number)
+{
+	for (size_t i = 0; i < e->removed_count; i++)
+		if (e->removed[i].level == level && e->removed[i].number == number)
+			return true;
+	return false;
+}
+
+static enum wombat_status build_level(struct version *v, unsigned level, const struct version *from,
+				      const struct version_edit *e)
+{
+	struct file_list *list = &v->levels[level];
+	size_t max = (from ? from->levels[level].count : 0) + e->added_count;
+	if (max == 0)
+		return WOMBAT_OK;
+	list->files = mem_alloc(max * sizeof *list->files);
+	if (!list->files)
+		return fail_no_memory();
+	for (size_t i = 0; from && i < from->levels[level].count; i++)
+		if (!is_removed(e, level, from->levels[level].files[i]->number))
+			list->files[list->count++] = file_meta_ref(from->levels[level].files[i]);
+	for (size_t i = 0; i < e->added_count; i++)
+		if (e->added[i].level == level)
+			list->files[list->count++] = file_meta_ref(e->added[i].file);
+	if (list->count)
+		qsort(list->files, list->count, sizeof *list->files, level ? compare_smallest : compare_newest);
+	for (size_t i = 0; i < list->count; i++) {
+		list->bytes += list->files[i]->summary.file_bytes;
+		v->range_delete_files += list->files[i]->summary.range_deletes > 0;
+	}
+	return WOMBAT_OK;
+}
+
+/* `from` with the edit, not yet in the list of versions. */
+static enum wombat_status build_version(struct version_set *s, const struct version *from, const struct version_edit *e,
+					struct version **out)
+{
+	struct version *v = version_new(s);
+	if (!v)
+		return WOMBAT_NO_MEMORY;
+	unsigned deepest = 0;
+	for (unsigned level = 0; level < LEVELS_MAX; level++) {
+		enum wombat_status status = build_level(v, level, from, e);
+		if (status != WOMBAT_OK) {
+			version_free(v);
+			return status;
+		}
+		if (v->levels[level].count)
+			deepest = level;
+	}
+	/* A database that was written with more levels keeps them. */
+	if (deepest >= v->level_count)
+		v->level_count = deepest + 1;
+	set_scores(s, v);
+	*out = v;
+	return WOMBAT_OK;
+}
+
+static void install(struct version_set *s, struct version *v)
+{
+	mutex_lock(&s->mu);
+	struct version *old = s->current;
+	v->older = s->list.older;
+	v->newer = &s->list;
+	s->list.older->newer = v;
+	s->list.older = v;
+	s->current = v;
+	mutex_unlock(&s->mu);
+	version_unref(old);
+}
+
+struct version *version_set_current(struct version_set *s)
+{
+	mutex_lock(&s->mu);
+	struct version *v = version_ref(s->current);
+	mutex_unlock(&s->mu);
+	return v;
+}
+
+void version_set_set_shape(struct version_set *s, struct version_shape shape)
+{
+	shape.max_levels = s->shape.max_levels;
+	s->shape = shape;
+	mutex_lock(&s->mu);
+	set_scores(s, s->current); /* Read under the state lock, which the caller holds. */
+	mutex_unlock(&s->mu);
+}
+
+void version_set_live_files(struct version_set *s, void (*each)(void *arg, uint64_t number), void *arg)
+{
+	mutex_lock(&s->mu);
+	for (struct version *v = s->list.newer; v != &s->list; v = v->newer)
+		for (unsigned level = 0; level < LEVELS_MAX; level++)
+			for (size_t i = 0; i < v->levels[level].count; i++)
+				each(arg, v->levels[level].files[i]->number);
+	mutex_unlock(&s->mu);
+}
+
+/* ---- Applying edits ------------------------------------------------------------------------ */
+
+/* The whole state as one edit: the first record of a manifest. */
+static enum wombat_status snapshot_edit(const struct version_set *s, const struct version *v,
+					const struct version_edit *latest, struct version_edit *out)
+{
+	version_edit_init(out);
+	out->has_flushed_sequence = out->has_last_sequence = out->has_next_file_number = true;
+	out->flushed_sequence = latest->has_flushed_sequence ? latest->flushed_sequence : s->flushed_sequence;
+	out->last_sequence = latest->has_last_sequence ? latest->last_sequence : s->last_sequence;
+	out->next_file_number = latest->next_file_number;
+	for (unsigned level = 0; level < LEVELS_MAX; level++)
+		for (size_t i = 0; i < v->levels[level].count; i++) {
+			enum wombat_status status = version_edit_add_file(out, level, v->levels[level].files[i]);
+			if (status != WOMBAT_OK) {
+				version_edit_done(out);
+				return status;
+			}
+		}
+	return WOMBAT_OK;
+}
+
+static enum wombat_status begin_manifest(struct version_set *s, const struct version *v, const struct version_edit *latest)
+{
+	struct version_edit whole;
+	struct manifest_writer *w = NULL;
+	struct buf bytes = { 0 };
+	uint64_t old = s->manifest_number, number = version_set_new_file_number(s);
+	struct version_edit stamped = *latest;
+	stamped.next_file_number = atomic_load_explicit(&s->next_file_number, memory_order_relaxed);
+	enum wombat_status status = snapshot_edit(s, v, &stamped, &whole);
+	if (status != WOMBAT_OK)
+		return status;
+	status = version_edit_encode(&whole, &bytes);
+	version_edit_done(&whole);
+	if (status == WOMBAT_OK)
+		status = manifest_create(s->env, s->dir, number, buf_slice(&bytes), &w);
+	buf_done(&bytes);
+	if (status != WOMBAT_OK)
+		return status;
+	manifest_close(s->manifest);
+	s->manifest = w;
+	s->manifest_number = number;
+	if (old)
+		manifest_remove(s->env, s->dir, old);
+	return WOMBAT_OK;
+}
+
+/* Writes the edit; the state lock is not held, `applying` is. */
+static enum wombat_status write_edit(struct version_set *s, const struct version *v, const struct version_edit *edit,
+				     struct wombat_slice bytes)
+{
+	enum wombat_status status;
+	if (!s->manifest || manifest_size(s->manifest) > s->manifest_limit) {
+		status = begin_manifest(s, v, edit);
+	} else {
+		status = manifest_append(s->manifest, bytes);
+		if (status != WOMBAT_OK) {
+			manifest_close(s->manifest);
+			s->manifest = NULL;
+		}
+	}
+	if (status == WOMBAT_OK)
+		atomic_store_explicit(&s->manifest_bytes, manifest_size(s->manifest), memory_order_relaxed);
+	return status;
+}
+
+enum wombat_status version_set_apply(struct version_set *s, struct version_edit *edit)
+{
+	mutex_assert_held(s->state);
+	while (s->applying)
+		condition_wait(&s->applied, s->state); /* drops and takes the state lock */
+	s->applying = true;
+	struct version *v = NULL;
+	struct buf bytes = { 0 };
+	edit->has_next_file_number = true;
+	edit->next_file_number = atomic_load_explicit(&s->next_file_number, memory_order_relaxed);
+	enum wombat_status status = build_version(s, s->current, edit, &v);
+	if (status == WOMBAT_OK)
+		status = version_edit_encode(edit, &bytes);
+	if (status == WOMBAT_OK) {
+		mutex_unlock(s->state);
+		status = write_edit(s, v, edit, buf_slice(&bytes));
+		mutex_lock(s->state);
+	}
+	buf_done(&bytes);
+	if (status == WOMBAT_OK) {
+		if (edit->has_flushed_sequence)
+			s->flushed_sequence = edit->flushed_sequence;
+		if (edit->has_last_sequence)
+			s->last_sequence = edit->last_sequence;
+		set_scores(s, v); /* The shape may have changed meanwhile. */
+		install(s, v);
+	} else if (v) {
+		version_free(v);
+	}
+	s->applying = false;
+	condition_broadcast(&s->applied);
+	return status;
+}
+
+/* ---- Open and free ------------------------------------------------------------------------- */
+
+struct recovery {
+	struct version_set *set;
+	struct version *version;
+};
+
+static enum wombat_status replay_edit(void *arg, struct wombat_slice bytes)
+{
+	struct recovery *r = arg;
+	struct version_set *s = r->set;
+	struct version_edit e;
+	struct version *next;
+	enum wombat_status status = version_edit_decode(bytes, &e);
+	if (status != WOMBAT_OK)
+		return status;
+	if (e.has_flushed_sequence)
+		s->flushed_sequence = e.flushed_sequence;
+	if (e.has_last_sequence)
+		s->last_sequence = e.last_sequence;
+	if (e.has_next_file_number)
+		atomic_store_explicit(&s->next_file_number, e.next_file_number, memory_order_relaxed);
+	status = build_version(s, r->version, &e, &next);
+	version_edit_done(&e);
+	if (status != WOMBAT_OK)
+		return status;
+	if (r->version)
+		version_free(r->version);
+	r->version = next;
+	return WOMBAT_OK;
+}
+
+/* Every table that the manifest names is there, with its size. */
+static enum wombat_status check_files(struct version_set *s, const struct version *v)
+{
+	char path[FILENAME_PATH_MAX];
+	for (unsigned level = 0; level < LEVELS_MAX; level++)
+		for (size_t i = 0; i < v->levels[level].count; i++) {
+			const struct file_meta *f = v->levels[level].files[i];
+			uint64_t size;
+			if (!filename_path(path, s->dir, FILE_TABLE, f->number))
+				return fail(WOMBAT_INVALID, "the path %s is too long", s->dir);
+			enum wombat_status status = s->env->calls->file_size(s->env, path, &size);
+			if (status == WOMBAT_NOT_FOUND)
+				return fail(WOMBAT_CORRUPTION, "%s is missing: the manifest names it", path);
+			if (status != WOMBAT_OK)
+				return status;
+			if (size != f->summary.file_bytes)
+				return fail(WOMBAT_CORRUPTION, "%s has %" PRIu64 " bytes, not %" PRIu64 " as in the manifest",
+					    path, size, f->summary.file_bytes);
+		}
+	return WOMBAT_OK;
+}
+
+static enum wombat_status recover(struct version_set *s, bool create)
+{
+	struct recovery r = { .set = s };
+	struct version_edit empty;
+	version_edit_init(&empty);
+	enum wombat_status status = manifest_read_current(s->env, s->dir, &s->manifest_number);
+	if (status == WOMBAT_OK)
+		status = manifest_replay(s->env, s->dir, s->manifest_number, replay_edit, &r);
+	else if (status == WOMBAT_NOT_FOUND && create)
+		status = build_version(s, NULL, &empty, &r.version);
+	if (status == WOMBAT_OK && !r.version)
+		status = fail(WOMBAT_CORRUPTION, "the manifest of %s holds no state", s->dir);
+	if (status == WOMBAT_OK)
+		status = check_files(s, r.version);
+	if (status == WOMBAT_OK && !s->read_only) {
+		status = begin_manifest(s, r.version, &empty);
+		if (status == WOMBAT_OK)
+			atomic_store_explicit(&s->manifest_bytes, manifest_size(s->manifest), memory_order_relaxed);
+	}
+	if (status == WOMBAT_OK)
+		install(s, r.version);
+	else if (r.version)
+		version_free(r.version);
+	return status;
+}
+
+enum wombat_status version_set_open(const struct version_set_options *options, bool create, struct version_set **out)
+{
+	size_t dir_size = strlen(options->dir) + 1;
+	struct version_set *s = mem_zalloc(sizeof *s);
+	char *dir = mem_alloc(dir_size);
+	if (!s || !dir) {
+		mem_free(s);
+		mem_free(dir);
+		return fail_no_memory();
+	}
+	memcpy(dir, options->dir, dir_size);
+	s->env = options->env;
+	s->dir = dir;
+	s->tables = options->tables;
+	s->state = options->state;
+	s->shape = options->shape;
+	s->manifest_limit = options->manifest_bytes;
+	s->read_only = options->read_only;
+	atomic_init(&s->next_file_number, 1);
+	s->list.older = s->list.newer = &s->list;
+	mutex_init(&s->mu, LOCK_RANK_SNAPSHOTS);
+	condition_init(&s->applied);
+	enum wombat_status status = recover(s, create);
+	if (status != WOMBAT_OK) {
+		version_set_free(s);
+		return status;
+	}
+	*out = s;
+	return WOMBAT_OK;
+}
+
+void version_set_free(struct version_set *s)
+{
+	if (!s)
+		return;
+	version_unref(s->current);
+	manifest_close(s->manifest);
+	condition_done(&s->applied);
+	mutex_done(&s->mu);
+	mem_free(s->dir);
+	mem_free(s);
+}
+
+/* ---- Numbers ------------------------------------------------------------------------------- */
+
+uint64_t version_set_new_file_number(struct version_set *s)
+{
+	return atomic_fetch_add_explicit(&s->next_file_number, 1, memory_order_relaxed);
+}
+
+void version_set_mark_file_number(struct version_set *s, uint64_t number)
+{
+	if (number >= atomic_load_explicit(&s->next_file_number, memory_order_relaxed))
+		atomic_store_explicit(&s->next_file_number, number + 1, memory_order_relaxed);
+}
+
+uint64_t version_set_last_sequence(const struct version_set *s)
+{
+	return s->last_sequence;
+}
+
+uint64_t version_set_flushed_sequence(const struct version_set *s)
+{
+	return s->flushed_sequence;
+}
+
+uint64_t version_set_manifest_number(const struct version_set *s)
+{
+	return s->manifest_number;
+}
+
+uint64_t version_set_manifest_bytes(const struct version_set *s)
+{
+	return atomic_load_explicit(&s->manifest_bytes, memory_order_relaxed);
+}

@@ -1,0 +1,54 @@
+/*
+ * Segments as the reader finds them and the writer uses them, and the one function that judges a record.
+ */
+#ifndef WOMBAT_WAL_WAL_SEGMENT_H
+#define WOMBAT_WAL_WAL_SEGMENT_H
+
+#include "engine/base/coding.h"
+#include "engine/env/env.h"
+#include "engine/wal/wal_format.h"
+
+struct wal_segment {
+	struct wal_segment *next;
+	struct env_segment *map;
+	uint64_t number;       /* of its file */
+	uint32_t first_epoch;  /* of its first record; 0: none */
+	uint32_t last_epoch;   /* of its last record */
+	uint64_t used;         /* where the next record goes */
+	bool dirty;            /* holds records that may not be durable */
+	bool live;             /* reader: holds changes that are not in tables */
+};
+
+/* What recovery found: handed to the writer. */
+struct wal_tail {
+	struct wal_segment *live;    /* oldest first; the last is continued */
+	struct wal_segment *spares;
+	uint32_t max_epoch;          /* of any record in any segment */
+	uint64_t last_sequence;
+};
+
+struct wal_record {
+	uint32_t epoch;
+	uint64_t durable_sequence;
+	uint64_t sequence;
+	uint64_t time_ns;
+	uint32_t count;
+	struct wombat_slice body;
+	uint64_t end;          /* offset of what follows */
+};
+
+/* Whether a whole record stands at `offset`: all of its conditions but those on epochs and sequences. */
+bool wal_record_at(const struct env_segment *map, uint64_t offset, struct wal_record *out);
+
+static inline uint64_t wal_record_size(uint64_t payload)
+{
+	return (WAL_RECORD_HEADER_SIZE + payload + WAL_ALIGN - 1) & ~(uint64_t)(WAL_ALIGN - 1);
+}
+
+/* The header of a segment file: writes it, or judges it. WOMBAT_UNSUPPORTED: a newer version's. */
+void wal_header_encode(uint8_t *p);
+enum wombat_status wal_header_check(const struct env_segment *map, const char *path);
+
+void wal_segment_free(struct env *env, struct wal_segment *s);
+
+#endif
