@@ -93,7 +93,7 @@ code 0 "$wombat" put --keyspace 99 db key 'of 99'
 code 1 "$wombat" get db key
 code 0 "$wombat" get --keyspace 99 db key
 same "value in a keyspace" "$(cat out)" 'of 99'
-for keyspace in 0 256 -1 x; do
+for keyspace in 0 255 -1 x; do
 	code 2 "$wombat" get --keyspace "$keyspace" db key
 done
 
