@@ -23,7 +23,7 @@ struct control_text {
 struct control_entry {
 	const char *name;         /* "stats", "tune"; for tune/NAME the option's */
 	mode_t mode;              /* with the type bits: S_IFREG | 0444, S_IFDIR | 0555 */
-	/* Files. Return 0 or an errno. NULL: not readable, not writable. */
+	/* Files. Return 0 or an errno. NULL: not readable, not writable. Called by control_read and _write. */
 	int (*render)(struct mount *m, const struct control_entry *e, struct control_text *out);
 	int (*apply)(struct mount *m, const struct control_entry *e, const char *data, size_t size);
 	/* Directories. */
@@ -36,6 +36,20 @@ int control_init(struct mount *m);
 void control_done(struct mount *m);
 const struct control_entry *control_root(struct mount *m);
 const struct control_entry *control_find(const struct control_entry *dir, const char *name);
+
+/* The file's document, rendered now: 0 or an errno. `out` is the caller's, control_text_done() frees it. */
+int control_read(struct mount *m, const struct control_entry *e, struct control_text *out);
+/* One write(2) by user `uid`, judged and applied as a whole, or refused with the sentence in last_error:
+ * EINVAL unknown or unparsable, ERANGE, EPERM not changeable, E2BIG over CONTROL_WRITE_MAX, EACCES neither the
+ * mount's owner nor root (or nothing that is written), EROFS a read-only mount, or what the verb failed with.
+ * May block for as long as the verb takes. */
+int control_write(struct mount *m, const struct control_entry *e, uid_t uid, const char *data, size_t size);
+enum { CONTROL_WRITE_MAX = 4096 };
+
+/* False: out of memory, and the text is unchanged. */
+bool control_text_add(struct control_text *text, const char *data, size_t size);
+bool control_text_printf(struct control_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void control_text_done(struct control_text *text);
 /* Keeps the sentence for `last_error`; printf-like. Any thread. */
 void control_set_error(struct mount *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
