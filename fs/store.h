@@ -89,9 +89,10 @@ struct store_calls {
 	/* Atomic. `durable`: on disk before it returns. */
 	enum store_result (*commit)(struct store *s, const struct store_change *changes, size_t count, bool durable,
 		uint64_t *out_version);
-	/* Moves every key below `from` to below `to` in each of the spaces, with `changes` in the same atomic
-	 * step; what lies below `to` before is removed. The store may do it its own way. */
-	enum store_result (*move_prefix)(struct store *s, struct store_bytes from, struct store_bytes to,
+	/* Moves every key below `from` to below `to`, of users and of directories, and then applies `changes`, in one
+	 * atomic step; what lay below `to` is removed, or with `exchange` moved to below `from`. The store may do it
+	 * its own way. */
+	enum store_result (*move_prefix)(struct store *s, struct store_bytes from, struct store_bytes to, bool exchange,
 		const struct store_change *changes, size_t count);
 	/* Keeps the present value of a key readable after it is deleted or replaced (unlinked open files). */
 	enum store_result (*hold)(struct store *s, enum store_space space, struct store_bytes key, struct store_entry *out);

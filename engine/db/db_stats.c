@@ -194,6 +194,11 @@ static void emit_sizes(struct wombat *db, const struct read_view *view, uint64_t
 	gauge(e, "disk.tables_bytes", table_bytes, "Bytes of tables");
 	gauge(e, "disk.wal_bytes", wal.file_bytes, "Bytes of write-ahead log segments");
 	gauge(e, "disk.manifest_bytes", manifest, "Bytes of the manifest");
+	uint64_t free_bytes = 0, total_bytes = 0;
+	if (db->env->calls->disk_space(db->env, db->dir, &free_bytes, &total_bytes) == WOMBAT_OK) {
+		gauge(e, "disk.free_bytes", free_bytes, "Bytes that the file system has free for it");
+		gauge(e, "disk.total_bytes", total_bytes, "Bytes of the file system");
+	}
 	gauge(e, "entries", entries, "Entries in memtables and tables, old versions and tombstones included");
 	emit(e, "space_amplification", space_amplification(view->version), false, false,
 	     "Bytes of all tables over those of the deepest level");

@@ -1,0 +1,37 @@
+/*
+ * Listings: the names of a directory in one order, from the store's two spaces and the fresh files of the mount.
+ *
+ * A listing is of the state when it was opened or last rewound: no name shows twice, and none that was there
+ * throughout is missed. Its cookies are ordinals; the names of the latest entries are remembered exactly, and of
+ * older ones every DIR_CHECKPOINT-th, so memory stays bounded whatever the directory's size.
+ */
+#ifndef WOMBAT_FS_DIR_H
+#define WOMBAT_FS_DIR_H
+
+#include "fs/node.h"
+
+struct dir_handle;
+
+struct dir_entry {
+	const char *name;          /* as the kernel is to see it; borrowed until the next call */
+	mode_t type;               /* S_IFDIR, S_IFREG, ... */
+	uint64_t cookie;           /* of what follows it */
+	bool is_dot;               /* "." or "..": not looked up */
+	/* What the listing knows of it: attributes of a file record, for a node without asking again. */
+	const struct store_entry *entry;
+};
+
+/* All return 0 or an errno; called with the mount's lock held. */
+int dir_open(struct mount *m, struct node *n, struct dir_handle **out);
+void dir_close(struct mount *m, struct dir_handle *d); /* NULL is fine */
+struct node *dir_node(const struct dir_handle *d);
+/* Goes to where `cookie` was given out; 0: the beginning, and a new look at the directory. */
+int dir_seek(struct mount *m, struct dir_handle *d, uint64_t cookie);
+/* The entry at hand, again until dir_advance: the reply may have no room for it. ENOENT: the end. */
+int dir_peek(struct mount *m, struct dir_handle *d, struct dir_entry *out);
+void dir_advance(struct dir_handle *d);
+/* The node of an entry, as of now: by what the listing found while the directory has not changed since, else by a
+ * lookup. ENOENT: it is gone meanwhile. */
+int dir_entry_node(struct mount *m, struct dir_handle *d, const struct dir_entry *e, struct node **out);
+
+#endif

@@ -1,0 +1,208 @@
+/* Staging and committing: see fs/doc/design.md for what is promised. */
+#include "fs/file.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/errmap.h"
+#include "fs/namei.h"
+
+/* ---- Reading ------------------------------------------------------------------------------- */
+
+static int hold_value(struct mount *m, struct node *n)
+{
+	struct key_buf key = { 0 };
+	if (n->has_held)
+		return 0;
+	int error = node_file_key(n, &key);
+	if (!error)
+		error = errmap_from_store(m->store->calls->hold(m->store, STORE_USER, key_bytes(&key), &n->held));
+	key_done(&key);
+	n->has_held = !error;
+	return error == ENOENT ? EIO : error;
+}
+
+int file_read(struct mount *m, struct node *n, uint64_t offset, size_t size, const uint8_t **out, size_t *out_size)
+{
+	const uint8_t *data = n->data;
+	uint64_t total = n->attr.size;
+	if (!n->staged) {
+		int error = n->unlinked && !n->has_held ? 0 : hold_value(m, n);
+		if (error)
+			return error;
+		data = n->has_held ? n->held.value.data : NULL;
+		total = n->has_held ? n->held.value_size : 0;
+	}
+	*out = data ? data + (offset < total ? offset : total) : NULL;
+	*out_size = offset >= total ? 0 : total - offset < size ? (size_t)(total - offset) : size;
+	return 0;
+}
+
+/* ---- Staging ------------------------------------------------------------------------------- */
+
+int file_load(struct mount *m, struct node *n)
+{
+	const uint8_t *data;
+	size_t size;
+	if (n->staged)
+		return 0;
+	if (n->fresh) {
+		n->staged = true;
+		return 0;
+	}
+	int error = file_read(m, n, 0, SIZE_MAX, &data, &size);
+	if (error)
+		return error;
+	error = node_reserve(m, n, size);
+	if (error)
+		return error;
+	if (size)
+		memcpy(n->data, data, size);
+	n->attr.size = size;
+	n->staged = true;
+	node_drop_held(m, n);
+	return 0;
+}
+
+int file_truncate_all(struct mount *m, struct node *n)
+{
+	node_drop_stage(m, n);
+	node_drop_held(m, n);
+	n->staged = true;
+	n->attr.size = 0;
+	n->attr.mtime_ns = n->attr.ctime_ns = attr_now_ns();
+	node_mark_data(m, n);
+	return 0;
+}
+
+int file_resize(struct mount *m, struct node *n, uint64_t size)
+{
+	if (size == 0)
+		return file_truncate_all(m, n);
+	if (size > m->store->calls->max_value_size(m->store))
+		return EFBIG;
+	int error = file_load(m, n);
+	if (!error)
+		error = node_reserve(m, n, size);
+	if (error)
+		return error;
+	if (size > n->attr.size)
+		memset(n->data + n->attr.size, 0, size - n->attr.size);
+	n->attr.size = size;
+	n->attr.mtime_ns = n->attr.ctime_ns = attr_now_ns();
+	node_mark_data(m, n);
+	return 0;
+}
+
+int file_write(struct mount *m, struct node *n, const void *data, size_t size, uint64_t offset, bool append)
+{
+	int error = file_load(m, n);
+	if (error)
+		return error;
+	if (append)
+		offset = n->attr.size;
+	uint64_t end = offset + size;
+	if (end < offset || end > m->store->calls->max_value_size(m->store))
+		return EFBIG;
+	error = node_reserve(m, n, end > n->attr.size ? end : n->attr.size);
+	if (error)
+		return error;
+	if (offset > n->attr.size)
+		memset(n->data + n->attr.size, 0, offset - n->attr.size);
+	memcpy(n->data + offset, data, size);
+	if (end > n->attr.size)
+		n->attr.size = end;
+	n->attr.mtime_ns = n->attr.ctime_ns = attr_now_ns();
+	node_mark_data(m, n);
+	return 0;
+}
+
+/* ---- Committing ---------------------------------------------------------------------------- */
+
+static int commit_changes(struct mount *m, struct node *n, struct namei_batch *b, struct store_bytes value)
+{
+	int error = node_is_dir(n) ? namei_put_dir(m, b, n) : namei_put_file(m, b, n, value);
+	if (!error && n->attr.ino && !n->ino_recorded)
+		error = namei_record_ino(m, b, n->attr.ino);
+	if (!error)
+		error = namei_commit(m, b);
+	return error;
+}
+
+int file_commit(struct mount *m, struct node *n)
+{
+	if ((!n->data_dirty && !n->attr_dirty) || n->unlinked)
+		return 0;
+	struct namei_batch batch = { 0 };
+	const uint8_t *data = NULL;
+	size_t size = 0;
+	int error = node_is_dir(n) ? 0 : file_read(m, n, 0, SIZE_MAX, &data, &size);
+	if (!error)
+		error = commit_changes(m, n, &batch, (struct store_bytes){ data, size });
+	namei_batch_done(&batch);
+	if (error) {
+		atomic_fetch_add_explicit(&m->counts.commit_failures, 1, memory_order_relaxed);
+		return error;
+	}
+	atomic_fetch_add_explicit(&m->counts.commits, 1, memory_order_relaxed);
+	n->ino_recorded = n->attr.ino != 0;
+	node_clear_fresh(n);
+	node_mark_clean(m, n);
+	node_drop_held(m, n);
+	if (node_is_dir(n))
+		n->explicit_dir = true;
+	else if (!n->writers)
+		node_drop_stage(m, n);
+	return 0;
+}
+
+/* Commits the nodes of the list for which `due` holds; nodes that nothing else keeps go with it. */
+static int commit_where(struct mount *m, bool (*due)(struct mount *m, const struct node *n, int64_t now))
+{
+	int64_t now = attr_now_ns();
+	int first_error = 0;
+	struct node *head = &m->nodes->dirty;
+	for (struct node *n = head->staged_next, *next; n != head; n = next) {
+		next = n->staged_next;
+		if (!due(m, n, now))
+			continue;
+		int error = file_commit(m, n);
+		if (error && !first_error)
+			first_error = error;
+		/* Releasing it may release its parent, which can be `next`: begin anew, the list is shorter by one. */
+		if (!error) {
+			node_release(m, n);
+			next = head->staged_next;
+		}
+	}
+	return first_error;
+}
+
+static bool always(struct mount *m, const struct node *n, int64_t now)
+{
+	(void)m;
+	(void)n;
+	(void)now;
+	return true;
+}
+
+int file_commit_all(struct mount *m)
+{
+	return commit_where(m, always);
+}
+
+static bool is_due(struct mount *m, const struct node *n, int64_t now)
+{
+	int64_t idle = (int64_t)atomic_load_explicit(&m->options.commit_idle_ms, memory_order_relaxed) * 1000000;
+	int64_t age = (int64_t)atomic_load_explicit(&m->options.commit_age_ms, memory_order_relaxed) * 1000000;
+	return (idle && now - n->written_ns >= idle) || (age && now - n->dirty_since_ns >= age);
+}
+
+void file_commit_due(struct mount *m)
+{
+	pthread_mutex_lock(&m->nodes->mu);
+	/* What fails stays staged: the next close or fsync reports it. */
+	commit_where(m, is_due);
+	pthread_mutex_unlock(&m->nodes->mu);
+}

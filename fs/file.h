@@ -1,0 +1,27 @@
+/*
+ * Contents of files: reading from the stage or the store, staging writes, committing them as one value.
+ *
+ * All functions return 0 or an errno and are called with the mount's lock held.
+ */
+#ifndef WOMBAT_FS_FILE_H
+#define WOMBAT_FS_FILE_H
+
+#include "fs/node.h"
+
+/* Brings the whole content into the stage, to be changed. */
+int file_load(struct mount *m, struct node *n);
+/* Makes the stage empty without reading what was there. */
+int file_truncate_all(struct mount *m, struct node *n);
+int file_resize(struct mount *m, struct node *n, uint64_t size);
+int file_write(struct mount *m, struct node *n, const void *data, size_t size, uint64_t offset, bool append);
+/* Where `size` bytes at `offset` are, as many as there are: borrowed while the lock is held. */
+int file_read(struct mount *m, struct node *n, uint64_t offset, size_t size, const uint8_t **out, size_t *out_size);
+
+/* Makes the store hold what the node does, if it does not; a directory's attributes too. */
+int file_commit(struct mount *m, struct node *n);
+/* Commits all that is staged. The first error, after trying all. */
+int file_commit_all(struct mount *m);
+/* Commits what is due by commit_idle_ms and commit_age_ms. Takes the lock itself: for the session's timer. */
+void file_commit_due(struct mount *m);
+
+#endif

@@ -1,0 +1,407 @@
+/* The table of live nodes, their names and keys. */
+#include "fs/node.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BUCKETS_MIN = 1024, INO_RESERVED = 4096, STAGE_MIN = 4096 };
+
+static uint64_t mix(uint64_t x)
+{
+	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+	x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+	return x ^ (x >> 31);
+}
+
+/* FNV-1a, then mixed. Inode numbers are made of it, so its values never change. */
+static uint64_t hash_bytes(uint64_t seed, const void *data, size_t size)
+{
+	const uint8_t *p = data;
+	uint64_t h = 0xcbf29ce484222325u ^ mix(seed);
+	for (size_t i = 0; i < size; i++)
+		h = (h ^ p[i]) * 0x100000001b3u;
+	return mix(h);
+}
+
+uint64_t node_default_ino(const struct node *parent, const uint8_t *part, size_t part_len, bool directory)
+{
+	uint64_t ino = hash_bytes(parent->ino * 2 + directory, part, part_len);
+	return ino < INO_RESERVED ? ino + INO_RESERVED : ino;
+}
+
+/* ---- Keys ---------------------------------------------------------------------------------- */
+
+int key_append(struct key_buf *k, const void *data, size_t size)
+{
+	if (size > k->capacity - k->size) {
+		size_t capacity = 2 * (k->size + size) + 64;
+		uint8_t *moved = realloc(k->data, capacity);
+		if (!moved)
+			return ENOMEM;
+		k->data = moved;
+		k->capacity = capacity;
+	}
+	if (size)
+		memcpy(k->data + k->size, data, size);
+	k->size += size;
+	return 0;
+}
+
+void key_done(struct key_buf *k)
+{
+	free(k->data);
+	*k = (struct key_buf){ 0 };
+}
+
+static int append_dir_key(const struct node *n, struct key_buf *out)
+{
+	if (!n->parent)
+		return 0;
+	int error = append_dir_key(n->parent, out);
+	if (!error)
+		error = key_append(out, n->part, n->part_len);
+	if (!error && n->kind == KEYPATH_NAME)
+		error = key_append(out, "/", 1);
+	return error;
+}
+
+int node_dir_key(const struct node *n, struct key_buf *out)
+{
+	out->size = 0;
+	return append_dir_key(n, out);
+}
+
+int node_file_key(const struct node *n, struct key_buf *out)
+{
+	out->size = 0;
+	int error = append_dir_key(n->parent, out);
+	if (error)
+		return error;
+	if (n->kind == KEYPATH_VALUE) {
+		assert(out->size > 0);
+		out->size--;
+		return 0;
+	}
+	return key_append(out, n->part, n->part_len);
+}
+
+int node_context(struct mount *m, const struct node *dir, struct keypath_context *out, struct key_buf *pending)
+{
+	*out = (struct keypath_context){ .root = dir == &m->nodes->root, .ctldir = m->options.ctldir };
+	pending->size = 0;
+	if (dir->kind != KEYPATH_CHUNK || !dir->parent)
+		return 0;
+	const struct node *top = dir;
+	while (top->parent->kind == KEYPATH_CHUNK && top->parent->parent)
+		top = top->parent;
+	int error = append_dir_key(dir, pending);
+	if (error)
+		return error;
+	/* What lies above the component's first chunk does not belong to it. */
+	struct key_buf above = { 0 };
+	error = node_dir_key(top->parent, &above);
+	if (!error)
+		memmove(pending->data, pending->data + above.size, pending->size -= above.size);
+	key_done(&above);
+	out->in_chunk = true;
+	out->pending = pending->data;
+	out->pending_len = pending->size;
+	return error;
+}
+
+/* ---- The table ----------------------------------------------------------------------------- */
+
+static struct node **bucket(struct node_table *t, const struct node *parent, const char *name, size_t len)
+{
+	return &t->buckets[hash_bytes((uintptr_t)parent, name, len) & (t->bucket_count - 1)];
+}
+
+static void table_grow(struct node_table *t)
+{
+	size_t count = 2 * t->bucket_count;
+	struct node **buckets = calloc(count, sizeof *buckets);
+	if (!buckets)
+		return; /* Longer chains, nothing worse. */
+	struct node **old = t->buckets;
+	size_t old_count = t->bucket_count;
+	t->buckets = buckets;
+	t->bucket_count = count;
+	for (size_t i = 0; i < old_count; i++)
+		for (struct node *n = old[i], *next; n; n = next) {
+			next = n->hash_next;
+			struct node **b = bucket(t, n->parent, n->name, n->name_len);
+			n->hash_next = *b;
+			*b = n;
+		}
+	free(old);
+}
+
+static void table_insert(struct node_table *t, struct node *n)
+{
+	if (t->count >= t->bucket_count)
+		table_grow(t);
+	struct node **b = bucket(t, n->parent, n->name, n->name_len);
+	n->hash_next = *b;
+	*b = n;
+	t->count++;
+}
+
+static void table_remove(struct node_table *t, struct node *n)
+{
+	struct node **p = bucket(t, n->parent, n->name, n->name_len);
+	while (*p != n)
+		p = &(*p)->hash_next;
+	*p = n->hash_next;
+	t->count--;
+}
+
+struct node *node_find(struct mount *m, const struct node *parent, const char *name, size_t len)
+{
+	struct node *n = *bucket(m->nodes, parent, name, len);
+	while (n && (n->parent != parent || n->name_len != len || memcmp(n->name, name, len) != 0))
+		n = n->hash_next;
+	return n;
+}
+
+static int set_name(struct node *n, const char *name, size_t len, enum keypath_kind kind, const uint8_t *part,
+		    size_t part_len)
+{
+	/* Name and part in one piece of memory. */
+	char *copy = malloc(len + 1 + part_len + 1);
+	if (!copy)
+		return ENOMEM;
+	memcpy(copy, name, len);
+	copy[len] = 0;
+	if (part_len)
+		memcpy(copy + len + 1, part, part_len);
+	free(n->name);
+	n->name = copy;
+	n->name_len = len;
+	n->kind = kind;
+	n->part = (uint8_t *)copy + len + 1;
+	n->part_len = part_len;
+	return 0;
+}
+
+struct node *node_new(struct mount *m, struct node *parent, const char *name, size_t len, enum keypath_kind kind,
+		      const uint8_t *part, size_t part_len, bool directory)
+{
+	struct node *n = calloc(1, sizeof *n);
+	if (!n || set_name(n, name, len, kind, part, part_len)) {
+		free(n);
+		return NULL;
+	}
+	n->parent = parent;
+	parent->children++;
+	n->ino = node_default_ino(parent, n->part, n->part_len, directory);
+	if (kind == KEYPATH_VALUE)
+		n->ino = node_default_ino(parent, (const uint8_t *)name, len, directory);
+	table_insert(m->nodes, n);
+	atomic_fetch_add_explicit(&m->counts.nodes, 1, memory_order_relaxed);
+	return n;
+}
+
+void node_unlink(struct mount *m, struct node *n)
+{
+	struct node *parent = n->parent;
+	node_clear_fresh(n);
+	node_mark_clean(m, n);
+	table_remove(m->nodes, n);
+	n->unlinked = true;
+	n->parent = NULL;
+	parent->children--;
+	node_release(m, parent);
+}
+
+void node_release(struct mount *m, struct node *n)
+{
+	while (n && n != &m->nodes->root && !n->lookups && !n->opens && !n->children && !n->data_dirty && !n->attr_dirty) {
+		struct node *parent = n->parent;
+		if (parent) {
+			table_remove(m->nodes, n);
+			parent->children--;
+		}
+		node_drop_stage(m, n);
+		node_drop_held(m, n);
+		attr_done(&n->attr);
+		free(n->name);
+		free(n);
+		atomic_fetch_sub_explicit(&m->counts.nodes, 1, memory_order_relaxed);
+		n = parent;
+	}
+}
+
+int node_move(struct mount *m, struct node *n, struct node *parent, const char *name, size_t len, enum keypath_kind kind,
+	      const uint8_t *part, size_t part_len)
+{
+	bool fresh = n->fresh;
+	struct node *old = n->parent;
+	table_remove(m->nodes, n);
+	int error = set_name(n, name, len, kind, part, part_len);
+	if (!error) {
+		node_clear_fresh(n);
+		n->parent = parent;
+		parent->children++;
+		old->children--;
+		if (fresh)
+			node_mark_fresh(n);
+	}
+	table_insert(m->nodes, n);
+	if (!error)
+		node_release(m, old);
+	return error;
+}
+
+int node_table_init(struct mount *m)
+{
+	struct node_table *t = calloc(1, sizeof *t);
+	if (!t)
+		return ENOMEM;
+	t->buckets = calloc(BUCKETS_MIN, sizeof *t->buckets);
+	if (!t->buckets) {
+		free(t);
+		return ENOMEM;
+	}
+	t->bucket_count = BUCKETS_MIN;
+	pthread_mutex_init(&t->mu, NULL);
+	t->dirty.staged_prev = t->dirty.staged_next = &t->dirty;
+	t->root.ino = 1;
+	t->root.lookups = 1;
+	t->root.explicit_dir = false;
+	attr_default(&m->options, true, (uint64_t)attr_now_ns(), &t->root.attr);
+	m->nodes = t;
+	return 0;
+}
+
+void node_table_done(struct mount *m)
+{
+	struct node_table *t = m->nodes;
+	if (!t)
+		return;
+	for (size_t i = 0; i < t->bucket_count; i++)
+		for (struct node *n = t->buckets[i], *next; n; n = next) {
+			next = n->hash_next;
+			node_drop_stage(m, n);
+			node_drop_held(m, n);
+			attr_done(&n->attr);
+			free(n->name);
+			free(n);
+		}
+	attr_done(&t->root.attr);
+	free(t->buckets);
+	pthread_mutex_destroy(&t->mu);
+	free(t);
+	m->nodes = NULL;
+}
+
+/* ---- Dirty and fresh ----------------------------------------------------------------------- */
+
+static void list_dirty(struct mount *m, struct node *n)
+{
+	n->written_ns = attr_now_ns();
+	if (n->staged_next || n->unlinked)
+		return;
+	n->dirty_since_ns = n->written_ns;
+	struct node *head = &m->nodes->dirty;
+	n->staged_prev = head->staged_prev;
+	n->staged_next = head;
+	head->staged_prev->staged_next = n;
+	head->staged_prev = n;
+	atomic_fetch_add_explicit(&m->counts.staged_files, 1, memory_order_relaxed);
+}
+
+void node_mark_data(struct mount *m, struct node *n)
+{
+	n->data_dirty = !n->unlinked;
+	list_dirty(m, n);
+}
+
+void node_mark_attr(struct mount *m, struct node *n)
+{
+	n->attr_dirty = !n->unlinked;
+	list_dirty(m, n);
+}
+
+void node_mark_clean(struct mount *m, struct node *n)
+{
+	n->data_dirty = n->attr_dirty = false;
+	if (!n->staged_next)
+		return;
+	n->staged_prev->staged_next = n->staged_next;
+	n->staged_next->staged_prev = n->staged_prev;
+	n->staged_prev = n->staged_next = NULL;
+	atomic_fetch_sub_explicit(&m->counts.staged_files, 1, memory_order_relaxed);
+}
+
+void node_mark_fresh(struct node *n)
+{
+	n->fresh = true;
+	n->fresh_prev = NULL;
+	n->fresh_next = n->parent->fresh_list;
+	if (n->fresh_next)
+		n->fresh_next->fresh_prev = n;
+	n->parent->fresh_list = n;
+}
+
+void node_clear_fresh(struct node *n)
+{
+	if (!n->fresh)
+		return;
+	n->fresh = false;
+	if (n->fresh_prev)
+		n->fresh_prev->fresh_next = n->fresh_next;
+	else
+		n->parent->fresh_list = n->fresh_next;
+	if (n->fresh_next)
+		n->fresh_next->fresh_prev = n->fresh_prev;
+	n->fresh_prev = n->fresh_next = NULL;
+}
+
+void node_touch_dir(struct mount *m, struct node *dir)
+{
+	dir->changes++;
+	dir->attr.mtime_ns = dir->attr.ctime_ns = attr_now_ns();
+	if (dir->kind != KEYPATH_CHUNK || !dir->parent)
+		node_mark_attr(m, dir);
+}
+
+/* ---- Data ---------------------------------------------------------------------------------- */
+
+void node_drop_stage(struct mount *m, struct node *n)
+{
+	if (!n->staged)
+		return;
+	atomic_fetch_sub_explicit(&m->counts.staged_bytes, n->data_capacity, memory_order_relaxed);
+	free(n->data);
+	n->data = NULL;
+	n->data_capacity = 0;
+	n->staged = false;
+}
+
+void node_drop_held(struct mount *m, struct node *n)
+{
+	if (!n->has_held)
+		return;
+	m->store->calls->entry_release(m->store, &n->held);
+	n->has_held = false;
+}
+
+int node_reserve(struct mount *m, struct node *n, size_t size)
+{
+	if (size <= n->data_capacity)
+		return 0;
+	size_t capacity = n->data_capacity + n->data_capacity / 2;
+	if (capacity < size)
+		capacity = size;
+	if (capacity < STAGE_MIN && n->data_capacity)
+		capacity = STAGE_MIN;
+	uint8_t *moved = realloc(n->data, capacity);
+	if (!moved)
+		return ENOMEM;
+	atomic_fetch_add_explicit(&m->counts.staged_bytes, capacity - n->data_capacity, memory_order_relaxed);
+	n->data = moved;
+	n->data_capacity = capacity;
+	return 0;
+}

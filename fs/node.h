@@ -1,0 +1,129 @@
+/*
+ * Live nodes: what the kernel knows of (lookup count), what is open, what is staged, and the directories above these.
+ *
+ * A node is named by its parent and its name there; its key follows from the path, so renaming a directory changes
+ * nothing but that one node. All of it is guarded by the mount's one lock (`nodes->mu`): a request spends about ten
+ * microseconds in the kernel and one or two here.
+ *
+ * States of a file's data:
+ *     committed   no stage, or one that equals the record; the store has what is to be seen
+ *     dirty       the stage, or the attributes, are newer than the record: on the list of staged nodes
+ *     fresh       dirty, and there is no record yet: it shows only through the mount, by its parent's list
+ *     unlinked    has no name; lives until its last close, never committed
+ */
+#ifndef WOMBAT_FS_NODE_H
+#define WOMBAT_FS_NODE_H
+
+#include <pthread.h>
+
+#include "fs/attr.h"
+#include "fs/keypath.h"
+#include "fs/store.h"
+
+struct control_entry;
+
+struct key_buf {
+	uint8_t *data;
+	size_t size, capacity;
+};
+
+struct node {
+	struct node *hash_next;
+	struct node *parent;            /* counted; NULL: the root, or unlinked */
+	char *name;                     /* in the parent, as the kernel says it */
+	size_t name_len;
+	enum keypath_kind kind;
+	uint8_t *part;                  /* the name's key bytes */
+	size_t part_len;
+
+	uint64_t lookups;               /* the kernel's count */
+	unsigned opens, writers;        /* open descriptors, of these for writing */
+	unsigned children;              /* live nodes whose parent this is */
+
+	uint64_t ino;
+	struct attr attr;
+	const struct control_entry *control; /* of `.wombat/` */
+
+	bool explicit_dir;              /* a directory with a record */
+	bool fresh, unlinked;
+	bool data_dirty, attr_dirty;
+	bool ino_recorded;              /* its number is in STORE_INODES */
+	uint64_t changes;               /* directories: counts changes of their names */
+
+	/* Staged data: what the file holds; NULL data with staged set: empty. */
+	bool staged;
+	uint8_t *data;
+	size_t data_capacity;           /* attr.size is the file's size */
+	int64_t dirty_since_ns, written_ns;
+
+	struct store_entry held;        /* a pinned value: of a large file while it is read, of an unlinked one */
+	bool has_held;
+
+	struct node *staged_prev, *staged_next; /* ring of nodes that are dirty */
+	struct node *fresh_list;        /* directories: their fresh children */
+	struct node *fresh_prev, *fresh_next;
+};
+
+struct node_table {
+	pthread_mutex_t mu;
+	struct node **buckets;
+	size_t bucket_count, count;
+	struct node root;
+	struct node dirty;              /* ring's head */
+	bool inodes_recorded;           /* STORE_INODES is not empty */
+	uint64_t boot;                  /* differs per mount: generation */
+};
+
+int node_table_init(struct mount *m);
+void node_table_done(struct mount *m);
+
+static inline uint64_t node_id(const struct mount *m, const struct node *n)
+{
+	return n == &m->nodes->root ? 1 : (uint64_t)(uintptr_t)n;
+}
+static inline struct node *node_of(struct mount *m, uint64_t id)
+{
+	return id == 1 ? &m->nodes->root : (struct node *)(uintptr_t)id;
+}
+static inline bool node_is_dir(const struct node *n) { return S_ISDIR(n->attr.mode); }
+
+/* The live node of that name, not counted; NULL: none. */
+struct node *node_find(struct mount *m, const struct node *parent, const char *name, size_t len);
+/* A new one, in the table, with nothing but its name and default number. NULL: no memory. */
+struct node *node_new(struct mount *m, struct node *parent, const char *name, size_t len, enum keypath_kind kind,
+	const uint8_t *part, size_t part_len, bool directory);
+/* Frees it if nothing keeps it, and then its parent likewise. */
+void node_release(struct mount *m, struct node *n);
+/* Takes its name away. */
+void node_unlink(struct mount *m, struct node *n);
+/* Gives it another place; the name there must be free. 0, ENOMEM. */
+int node_move(struct mount *m, struct node *n, struct node *parent, const char *name, size_t len, enum keypath_kind kind,
+	const uint8_t *part, size_t part_len);
+/* The number that a file or directory of that name has unless it stores another. */
+uint64_t node_default_ino(const struct node *parent, const uint8_t *part, size_t part_len, bool directory);
+
+/* Key of a file node; prefix of a directory node's children (with its '/'). Replaces the buffer. 0, ENOMEM. */
+int node_file_key(const struct node *n, struct key_buf *out);
+int node_dir_key(const struct node *n, struct key_buf *out);
+int key_append(struct key_buf *k, const void *data, size_t size);
+static inline struct store_bytes key_bytes(const struct key_buf *k) { return (struct store_bytes){ k->data, k->size }; }
+void key_done(struct key_buf *k);
+/* How names are read in a directory; `pending` receives the bytes of the component so far. */
+int node_context(struct mount *m, const struct node *dir, struct keypath_context *out, struct key_buf *pending);
+
+/* The list of dirty nodes. */
+void node_mark_data(struct mount *m, struct node *n);
+void node_mark_attr(struct mount *m, struct node *n);
+void node_mark_clean(struct mount *m, struct node *n);
+/* A fresh file is on its parent's list. */
+void node_mark_fresh(struct node *n);
+void node_clear_fresh(struct node *n);
+/* A directory's names changed: its times too. */
+void node_touch_dir(struct mount *m, struct node *dir);
+
+void node_drop_stage(struct mount *m, struct node *n);
+void node_drop_held(struct mount *m, struct node *n);
+/* Room for `size` bytes of staged data. 0, ENOMEM. */
+int node_reserve(struct mount *m, struct node *n, size_t size);
+
+#endif

@@ -1,0 +1,390 @@
+/*
+ * The embedded store: libwombat in a directory.
+ *
+ * Spaces are keyspaces of the same number, versions are sequence numbers. Guards are checked before the batch is
+ * written: the filesystem is the database's only writer and calls commit under its own lock, so nothing comes between.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/wombat.h"
+#include "fs/errmap.h"
+#include "fs/store.h"
+
+struct store_lsm {
+	struct store base;
+	struct wombat *db;
+};
+
+struct store_list {
+	struct wombat_list *list;
+	struct store_entry entry;
+};
+
+_Static_assert(STORE_USER == (int)WOMBAT_USER && STORE_DIRS == (int)WOMBAT_FS_DIRS &&
+	       STORE_INODES == (int)WOMBAT_FS_INODES && STORE_META == (int)WOMBAT_FS_META, "spaces are keyspaces");
+
+static struct wombat *db_of(struct store *s)
+{
+	return ((struct store_lsm *)s)->db;
+}
+
+static struct wombat_slice slice(struct store_bytes b)
+{
+	return WOMBAT_SLICE(b.data, b.size);
+}
+
+static struct store_bytes bytes(struct wombat_slice s)
+{
+	return (struct store_bytes){ s.data, s.size };
+}
+
+static void entry_from(const struct wombat_record *r, struct store_entry *out)
+{
+	*out = (struct store_entry){
+		.value = bytes(r->value), .attr = bytes(r->attr), .value_size = r->value_size, .time_ns = r->time_ns,
+		.expiry_ns = r->expiry_ns, .version = r->sequence, .pin = { r->pin[0], r->pin[1], r->pin[2], NULL },
+	};
+}
+
+/* ---- Reading ------------------------------------------------------------------------------- */
+
+static enum store_result lsm_get(struct store *s, enum store_space space, struct store_bytes key, bool meta_only,
+				 bool may_block, struct store_entry *out)
+{
+	struct wombat_read_options options = {
+		.flags = (meta_only ? WOMBAT_READ_META : 0) | (may_block ? 0 : WOMBAT_READ_CACHED),
+	};
+	struct wombat_record r;
+	enum wombat_status status = wombat_get(db_of(s), &options, space, slice(key), &r);
+	if (status == WOMBAT_OK)
+		entry_from(&r, out);
+	return errmap_store_from_wombat(status);
+}
+
+static void lsm_entry_release(struct store *s, struct store_entry *e)
+{
+	struct wombat_record r = { .pin = { e->pin[0], e->pin[1], e->pin[2] } };
+	(void)s;
+	wombat_record_release(&r);
+	memset(e->pin, 0, sizeof e->pin);
+}
+
+static enum store_result lsm_prefix_exists(struct store *s, enum store_space space, struct store_bytes prefix,
+					   bool may_block, bool *out)
+{
+	struct wombat_read_options options = { .flags = may_block ? 0 : WOMBAT_READ_CACHED };
+	return errmap_store_from_wombat(wombat_prefix_exists(db_of(s), &options, space, slice(prefix), out));
+}
+
+static enum store_result lsm_list_open(struct store *s, enum store_space space, struct store_bytes prefix,
+				       struct store_list **out)
+{
+	struct store_list *l = calloc(1, sizeof *l);
+	if (!l)
+		return STORE_NO_MEMORY;
+	enum wombat_status status = wombat_list_new(db_of(s), NULL, space, slice(prefix), &l->list);
+	if (status != WOMBAT_OK) {
+		free(l);
+		return errmap_store_from_wombat(status);
+	}
+	*out = l;
+	return STORE_OK;
+}
+
+static void lsm_list_seek(struct store_list *l, struct store_bytes after, bool as_prefix)
+{
+	wombat_list_seek_after(l->list, slice(after), as_prefix);
+}
+
+static enum store_result lsm_list_next(struct store_list *l, struct store_child *out)
+{
+	struct wombat_child child;
+	enum wombat_status status = wombat_list_next(l->list, &child);
+	if (status != WOMBAT_OK)
+		return errmap_store_from_wombat(status);
+	if (child.is_value)
+		entry_from(child.record, &l->entry);
+	*out = (struct store_child){
+		.name = bytes(child.name), .is_value = child.is_value, .is_prefix = child.is_prefix,
+		.entry = child.is_value ? &l->entry : NULL,
+	};
+	return STORE_OK;
+}
+
+static void lsm_list_close(struct store_list *l)
+{
+	if (!l)
+		return;
+	wombat_list_free(l->list);
+	free(l);
+}
+
+/* The first key behind all that start with the prefix, in place. False: there is none. */
+static bool prefix_end(uint8_t *prefix, size_t *size)
+{
+	while (*size && prefix[*size - 1] == 0xff)
+		(*size)--;
+	if (!*size)
+		return false;
+	prefix[*size - 1]++;
+	return true;
+}
+
+
+
+static enum wombat_status scan(struct wombat *db, enum store_space space, struct store_bytes prefix, bool meta_only,
+			       bool (*each)(void *arg, struct store_bytes key, const struct store_entry *entry), void *arg)
+{
+	uint8_t *end = malloc(prefix.size + 1);
+	size_t end_size = prefix.size;
+	struct wombat_iter *it;
+	if (!end)
+		return WOMBAT_NO_MEMORY;
+	if (prefix.size)
+		memcpy(end, prefix.data, prefix.size);
+	if (!prefix_end(end, &end_size))
+		end_size = 0;
+	struct wombat_iter_options options = {
+		.read = { .flags = (meta_only ? WOMBAT_READ_META : 0) | WOMBAT_READ_NO_FILL },
+		.lower = slice(prefix),
+		.upper = WOMBAT_SLICE(end, end_size),
+	};
+	enum wombat_status status = wombat_iter_new(db, &options, space, &it);
+	free(end);
+	if (status != WOMBAT_OK)
+		return status;
+	for (bool on = wombat_iter_first(it); on; on = wombat_iter_next(it)) {
+		const struct wombat_record *r = wombat_iter_record(it);
+		struct store_entry e;
+		entry_from(r, &e);
+		if (!each(arg, bytes(r->key), &e))
+			break;
+	}
+	status = wombat_iter_status(it);
+	wombat_iter_free(it);
+	return status;
+}
+
+static enum store_result lsm_scan(struct store *s, enum store_space space, struct store_bytes prefix, bool meta_only,
+				  bool (*each)(void *arg, struct store_bytes key, const struct store_entry *entry), void *arg)
+{
+	return errmap_store_from_wombat(scan(db_of(s), space, prefix, meta_only, each, arg));
+}
+
+/* ---- Writing ------------------------------------------------------------------------------- */
+
+static enum store_result check_guard(struct store *s, const struct store_change *c)
+{
+	struct store_entry e;
+	if (c->guard == STORE_GUARD_NONE)
+		return STORE_OK;
+	enum store_result r = lsm_get(s, c->space, c->key, true, true, &e);
+	if (r == STORE_NOT_FOUND)
+		return c->guard == STORE_GUARD_ABSENT ? STORE_OK : STORE_CONFLICT;
+	if (r != STORE_OK)
+		return r;
+	bool holds = c->guard == STORE_GUARD_VERSION && e.version == c->guard_version;
+	lsm_entry_release(s, &e);
+	return holds ? STORE_OK : STORE_CONFLICT;
+}
+
+static enum wombat_status add_delete_prefix(struct wombat_batch *b, enum store_space space, struct store_bytes prefix)
+{
+	uint8_t *end = malloc(prefix.size + 1);
+	size_t size = prefix.size;
+	if (!end)
+		return WOMBAT_NO_MEMORY;
+	if (size)
+		memcpy(end, prefix.data, size);
+	if (!prefix_end(end, &size))
+		size = 0;
+	enum wombat_status status = wombat_batch_delete_range(b, space, slice(prefix), WOMBAT_SLICE(end, size));
+	free(end);
+	return status;
+}
+
+static enum wombat_status add_change(struct wombat_batch *b, const struct store_change *c)
+{
+	struct wombat_put_info info = { .time_ns = c->time_ns, .expiry_ns = c->expiry_ns, .attr = slice(c->attr) };
+	switch (c->op) {
+	case STORE_PUT:
+		return wombat_batch_put(b, c->space, slice(c->key), slice(c->value), &info);
+	case STORE_DELETE:
+		return wombat_batch_delete(b, c->space, slice(c->key));
+	case STORE_DELETE_PREFIX:
+		return add_delete_prefix(b, c->space, c->key);
+	}
+	return WOMBAT_INVALID;
+}
+
+static enum store_result lsm_commit(struct store *s, const struct store_change *changes, size_t count, bool durable,
+				    uint64_t *out_version)
+{
+	for (size_t i = 0; i < count; i++) {
+		enum store_result r = check_guard(s, &changes[i]);
+		if (r != STORE_OK)
+			return r;
+	}
+	struct wombat_batch *b = wombat_batch_new();
+	if (!b)
+		return STORE_NO_MEMORY;
+	enum wombat_status status = WOMBAT_OK;
+	for (size_t i = 0; i < count && status == WOMBAT_OK; i++)
+		status = add_change(b, &changes[i]);
+	if (status == WOMBAT_OK)
+		status = wombat_write(db_of(s), b, durable ? WOMBAT_SYNC : 0, out_version);
+	wombat_batch_free(b);
+	return errmap_store_from_wombat(status);
+}
+
+struct mover {
+	struct wombat_batch *batch;
+	enum store_space space;
+	struct store_bytes from, to;
+	enum wombat_status status;
+};
+
+static bool move_one(void *arg, struct store_bytes key, const struct store_entry *e)
+{
+	struct mover *m = arg;
+	size_t rest = key.size - m->from.size;
+	uint8_t *moved = malloc(m->to.size + rest + 1);
+	if (!moved) {
+		m->status = WOMBAT_NO_MEMORY;
+		return false;
+	}
+	if (m->to.size)
+		memcpy(moved, m->to.data, m->to.size);
+	memcpy(moved + m->to.size, key.data + m->from.size, rest);
+	struct wombat_put_info info = { .time_ns = e->time_ns, .expiry_ns = e->expiry_ns, .attr = slice(e->attr) };
+	m->status = wombat_batch_put(m->batch, m->space, WOMBAT_SLICE(moved, m->to.size + rest), slice(e->value), &info);
+	free(moved);
+	return m->status == WOMBAT_OK;
+}
+
+static enum wombat_status add_move(struct wombat *db, struct wombat_batch *b, enum store_space space,
+				   struct store_bytes from, struct store_bytes to)
+{
+	struct mover m = { .batch = b, .space = space, .from = from, .to = to };
+	enum wombat_status status = scan(db, space, from, false, move_one, &m);
+	return status == WOMBAT_OK ? m.status : status;
+}
+
+/* Both prefixes are emptied, then filled anew, in one batch: it costs the subtree's size, and is as atomic as any. */
+static enum store_result lsm_move_prefix(struct store *s, struct store_bytes from, struct store_bytes to, bool exchange,
+					 const struct store_change *changes, size_t count)
+{
+	static const enum store_space spaces[] = { STORE_USER, STORE_DIRS };
+	struct wombat_batch *b = wombat_batch_new();
+	if (!b)
+		return STORE_NO_MEMORY;
+	enum wombat_status status = WOMBAT_OK;
+	for (size_t i = 0; i < 2 && status == WOMBAT_OK; i++) {
+		status = add_delete_prefix(b, spaces[i], to);
+		if (status == WOMBAT_OK)
+			status = add_delete_prefix(b, spaces[i], from);
+	}
+	for (size_t i = 0; i < 2 && status == WOMBAT_OK; i++) {
+		status = add_move(db_of(s), b, spaces[i], from, to);
+		if (status == WOMBAT_OK && exchange)
+			status = add_move(db_of(s), b, spaces[i], to, from);
+	}
+	for (size_t i = 0; i < count && status == WOMBAT_OK; i++)
+		status = add_change(b, &changes[i]);
+	if (status == WOMBAT_OK)
+		status = wombat_write(db_of(s), b, 0, NULL);
+	wombat_batch_free(b);
+	return errmap_store_from_wombat(status);
+}
+
+/* ---- The rest ------------------------------------------------------------------------------ */
+
+/* A found entry pins what it points to, so holding it is enough. */
+static enum store_result lsm_hold(struct store *s, enum store_space space, struct store_bytes key, struct store_entry *out)
+{
+	return lsm_get(s, space, key, false, true, out);
+}
+
+static enum store_result lsm_sync(struct store *s)
+{
+	return errmap_store_from_wombat(wombat_sync(db_of(s)));
+}
+
+static uint64_t stat_of(struct wombat *db, const char *name)
+{
+	double v;
+	return wombat_stat(db, name, &v) == WOMBAT_OK && v > 0 ? (uint64_t)v : 0;
+}
+
+static enum store_result lsm_space(struct store *s, uint64_t *out_total, uint64_t *out_free, uint64_t *out_used,
+				   uint64_t *out_entries)
+{
+	struct wombat *db = db_of(s);
+	*out_used = stat_of(db, "disk_usage_bytes");
+	*out_entries = stat_of(db, "entries");
+	*out_free = stat_of(db, "disk.free_bytes");
+	*out_total = *out_used + *out_free;
+	return STORE_OK;
+}
+
+static uint64_t option_of(struct store *s, const char *name)
+{
+	char text[64];
+	if (wombat_get_option(db_of(s), name, text, sizeof text) != WOMBAT_OK)
+		return 0;
+	char *end;
+	uint64_t v = strtoull(text, &end, 10);
+	switch (*end) {
+	case 'T':
+		return v << 40;
+	case 'G':
+		return v << 30;
+	case 'M':
+		return v << 20;
+	case 'K':
+		return v << 10;
+	default:
+		return v;
+	}
+}
+
+static uint64_t lsm_max_value_size(struct store *s)
+{
+	return option_of(s, "max_value_size");
+}
+
+static uint64_t lsm_max_key_size(struct store *s)
+{
+	return option_of(s, "max_key_size");
+}
+
+static const char *lsm_last_error(struct store *s)
+{
+	(void)s;
+	return wombat_last_error();
+}
+
+static void lsm_close(struct store *s, bool clean)
+{
+	(void)clean;
+	free(s);
+}
+
+enum store_result store_lsm_new(struct wombat *db, struct store **out)
+{
+	static const struct store_calls calls = {
+		.close = lsm_close, .get = lsm_get, .entry_release = lsm_entry_release,
+		.prefix_exists = lsm_prefix_exists, .list_open = lsm_list_open, .list_seek = lsm_list_seek,
+		.list_next = lsm_list_next, .list_close = lsm_list_close, .scan = lsm_scan, .commit = lsm_commit,
+		.move_prefix = lsm_move_prefix, .hold = lsm_hold, .sync = lsm_sync, .space = lsm_space,
+		.max_value_size = lsm_max_value_size, .max_key_size = lsm_max_key_size, .last_error = lsm_last_error,
+	};
+	struct store_lsm *s = calloc(1, sizeof *s);
+	if (!s)
+		return STORE_NO_MEMORY;
+	s->base.calls = &calls;
+	s->db = db;
+	*out = &s->base;
+	return STORE_OK;
+}

@@ -1,0 +1,19 @@
+/*
+ * Extended attributes: kept encoded in a node's attributes (attr_format.h). All return 0 or an errno and are called
+ * with the mount's lock held.
+ */
+#ifndef WOMBAT_FS_XATTR_H
+#define WOMBAT_FS_XATTR_H
+
+#include "fs/node.h"
+
+/* ENODATA: no such attribute. The value is borrowed while the lock is held. */
+int xattr_get(const struct node *n, const char *name, const uint8_t **out, size_t *out_size);
+/* `flags` as of setxattr(2): EEXIST, ENODATA. EOPNOTSUPP: a namespace that is not kept. ERANGE, E2BIG, ENOSPC: name,
+ * value, total too long. */
+int xattr_set(struct mount *m, struct node *n, const char *name, const void *value, size_t size, int flags);
+int xattr_remove(struct mount *m, struct node *n, const char *name);
+/* Calls `each` with each name; NUL-terminated for the call. */
+void xattr_list(const struct node *n, void (*each)(void *arg, const char *name, size_t len), void *arg);
+
+#endif
