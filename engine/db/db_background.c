@@ -426,9 +426,20 @@ static void upkeep(struct wombat *db)
 	scheduler_wake(db->scheduler, LANE_COMPACT); /* Records may have expired. */
 }
 
+/* The threads may run before db_open has noted the scheduler that has them; it wakes them then. */
+static bool is_started(struct wombat *db)
+{
+	mutex_lock(&db->state_mu);
+	bool started = db->scheduler != NULL;
+	mutex_unlock(&db->state_mu);
+	return started;
+}
+
 bool db_background_run(void *arg, enum scheduler_lane lane)
 {
 	struct wombat *db = arg;
+	if (!is_started(db))
+		return false;
 	switch (lane) {
 	case LANE_FLUSH:
 		return flush_once(db);

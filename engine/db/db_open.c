@@ -248,11 +248,12 @@ static enum wombat_status start(struct wombat *db)
 	s = scheduler_new(&work, (unsigned)db->options.num_compactors, (unsigned)interval, &scheduler);
 	if (s != WOMBAT_OK)
 		return s;
-	/* Its threads look at db->scheduler under this lock. */
+	/* Its threads do nothing before they see it under this lock. */
 	mutex_lock(&db->state_mu);
 	db->scheduler = scheduler;
 	mutex_unlock(&db->state_mu);
-	scheduler_wake(scheduler, LANE_COMPACT);
+	for (int lane = 0; lane < LANE_COUNT; lane++)
+		scheduler_wake(scheduler, (enum scheduler_lane)lane);
 	return WOMBAT_OK;
 }
 
