@@ -76,13 +76,13 @@ static int position_set(struct position *p, const uint8_t *name, size_t size, bo
 	return 0;
 }
 
-/* The order of entries: bytes, with a '/' behind a directory's. */
+/* The order of entries: bytes, with a '/' behind a directory's. -1, 0 or 1. */
 static int compare(const uint8_t *a, size_t a_size, bool a_dir, const uint8_t *b, size_t b_size, bool b_dir)
 {
 	size_t n = a_size < b_size ? a_size : b_size;
 	int c = n ? memcmp(a, b, n) : 0;
 	if (c)
-		return c;
+		return c < 0 ? -1 : 1;
 	/* One is a prefix of the other; what follows it there decides. */
 	int x = a_size > n ? a[n] : a_dir ? '/' : -1, y = b_size > n ? b[n] : b_dir ? '/' : -1;
 	if (x != y)
