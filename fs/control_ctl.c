@@ -1,0 +1,166 @@
+/*
+ * ctl: what can be done to a mounted database, one verb a line.
+ *
+ *     flush               write the memtable to a table
+ *     compact             compact everything
+ *     compact FROM TO     compact the keys from FROM up to, not including, TO
+ *     pause, resume       start no compactions in between
+ *
+ * Keys are bytes as they are; a blank, a newline or a backslash in one is written as three octal digits (\040).
+ * All lines of a write are read before the first is done. They are done in order, and the write returns when
+ * the last is, or with the error of the first that fails.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/control_impl.h"
+
+enum { WORDS_MAX = 3 };
+
+/* One line, its words decoded in place. */
+struct command {
+	char *words[WORDS_MAX];
+	size_t sizes[WORDS_MAX];
+	size_t count;
+};
+
+struct verb {
+	const char *name;
+	size_t words; /* the verb included */
+	enum wombat_status (*run)(struct mount *m, const struct command *c);
+};
+
+/* ---- Verbs ---- */
+
+static enum wombat_status run_flush(struct mount *m, const struct command *c)
+{
+	(void)c;
+	return wombat_flush(m->db);
+}
+
+static enum wombat_status run_compact(struct mount *m, const struct command *c)
+{
+	(void)c;
+	return wombat_compact(m->db, 0, WOMBAT_SLICE(NULL, 0), WOMBAT_SLICE(NULL, 0));
+}
+
+static enum wombat_status run_compact_range(struct mount *m, const struct command *c)
+{
+	return wombat_compact(m->db, WOMBAT_USER, WOMBAT_SLICE(c->words[1], c->sizes[1]),
+		WOMBAT_SLICE(c->words[2], c->sizes[2]));
+}
+
+/* The engine counts pauses; here it is a switch, so that a script that says it twice is not left paused. */
+static enum wombat_status run_pause(struct mount *m, const struct command *c)
+{
+	(void)c;
+	if (!m->control->paused)
+		wombat_pause_compaction(m->db);
+	m->control->paused = true;
+	return WOMBAT_OK;
+}
+
+static enum wombat_status run_resume(struct mount *m, const struct command *c)
+{
+	(void)c;
+	if (m->control->paused)
+		wombat_resume_compaction(m->db);
+	m->control->paused = false;
+	return WOMBAT_OK;
+}
+
+static const struct verb verbs[] = {
+	{ "flush", 1, run_flush },
+	{ "compact", 1, run_compact },
+	{ "compact", 3, run_compact_range },
+	{ "pause", 1, run_pause },
+	{ "resume", 1, run_resume },
+};
+enum { VERB_COUNT = sizeof(verbs) / sizeof(verbs[0]) };
+
+static const char usage[] = "flush, compact [FROM TO], pause, resume";
+
+/* ---- Lines ---- */
+
+static bool is_octal(char c)
+{
+	return c >= '0' && c <= '7';
+}
+
+/* Replaces \ooo by its byte, in place. False: a backslash without three digits. */
+static bool unescape(char *word, size_t *out_size)
+{
+	char *to = word;
+	for (const char *from = word; *from; from++) {
+		if (*from != '\\') {
+			*to++ = *from;
+			continue;
+		}
+		if (from[1] > '3' || !is_octal(from[1]) || !is_octal(from[2]) || !is_octal(from[3]))
+			return false;
+		*to++ = (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'));
+		from += 3;
+	}
+	*out_size = (size_t)(to - word);
+	*to = '\0';
+	return true;
+}
+
+/* Cuts the line into words. */
+static int parse_line(struct mount *m, char *line, struct command *out)
+{
+	char *rest = NULL;
+	*out = (struct command){ 0 };
+	for (char *word = strtok_r(line, " \t\r", &rest); word; word = strtok_r(NULL, " \t\r", &rest)) {
+		if (out->count == WORDS_MAX)
+			return control_refuse(m, EINVAL, "ctl: there are too many words after \"%s\"", out->words[0]);
+		if (!unescape(word, &out->sizes[out->count]))
+			return control_refuse(m, EINVAL, "ctl: \"%s\": a backslash is followed by three octal digits", word);
+		out->words[out->count++] = word;
+	}
+	return 0;
+}
+
+static int find_verb(struct mount *m, const struct command *c, const struct verb **out)
+{
+	for (size_t i = 0; i < VERB_COUNT; i++) {
+		if (strcmp(verbs[i].name, c->words[0]) == 0 && verbs[i].words == c->count) {
+			*out = &verbs[i];
+			return 0;
+		}
+	}
+	return control_refuse(m, EINVAL, "ctl: there is no verb \"%s\" with %zu words behind it (%s)", c->words[0],
+		c->count - 1, usage);
+}
+
+/* Every line on its own copy: once to judge, once to run. */
+static int each_line(struct mount *m, const char *data, size_t size, bool run)
+{
+	char *text = strndup(data, size);
+	if (!text)
+		return control_refuse(m, ENOMEM, "out of memory");
+	int error = 0;
+	for (char *line = text, *next; !error && line; line = next) {
+		struct command command;
+		const struct verb *verb = NULL;
+		next = strchr(line, '\n');
+		if (next)
+			*next++ = '\0';
+		error = parse_line(m, line, &command);
+		if (error || command.count == 0)
+			continue;
+		error = find_verb(m, &command, &verb);
+		if (!error && run)
+			error = control_refuse_status(m, verb->run(m, &command));
+	}
+	free(text);
+	return error;
+}
+
+CONTROL_APPLY(control_ctl_apply)
+{
+	(void)e;
+	int error = each_line(m, data, size, false);
+	return error ? error : each_line(m, data, size, true);
+}

@@ -1,0 +1,52 @@
+/*
+ * What the control_*.c files share: the state of one mount's control directory, and each file's two functions.
+ */
+#ifndef WOMBAT_FS_CONTROL_IMPL_H
+#define WOMBAT_FS_CONTROL_IMPL_H
+
+#include <pthread.h>
+#include <stdint.h>
+
+#include "fs/control.h"
+#include "fs/mount.h"
+
+enum { CONTROL_SENTENCE_MAX = 1024 };
+
+struct control_state {
+	/* Fixed once made. The entries that depend on the mount's options; the rest are constants. */
+	uint64_t started_ns;                        /* monotonic */
+	struct control_entry root;
+	const struct control_entry **root_children;
+	struct control_entry tune;
+	struct control_entry *tune_files;           /* one per option */
+	const struct control_entry **tune_children;
+
+	pthread_mutex_t error_mu;
+	char last_error[CONTROL_SENTENCE_MAX];      /* guarded by error_mu */
+
+	pthread_mutex_t apply_mu;                   /* one batch of settings or verbs at a time */
+	bool paused;                                /* compactions, by ctl; guarded by apply_mu */
+};
+
+/* Keeps the sentence and returns `error`. */
+int control_refuse(struct mount *m, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* The errno for a status about an option or a verb, the engine's sentence kept. */
+int control_refuse_status(struct mount *m, enum wombat_status status);
+
+#define CONTROL_RENDER(name) int name(struct mount *m, const struct control_entry *e, struct control_text *out)
+#define CONTROL_APPLY(name) int name(struct mount *m, const struct control_entry *e, const char *data, size_t size)
+
+CONTROL_RENDER(control_stats_render_json);
+CONTROL_RENDER(control_stats_render_prometheus);
+
+CONTROL_RENDER(control_config_render);
+CONTROL_APPLY(control_config_apply);
+CONTROL_RENDER(control_config_render_json);
+CONTROL_APPLY(control_config_apply_json);
+/* tune/NAME: the entry's name is the option's. */
+CONTROL_RENDER(control_tune_render);
+CONTROL_APPLY(control_tune_apply);
+
+CONTROL_APPLY(control_ctl_apply);
+
+#endif
