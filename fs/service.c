@@ -1,0 +1,484 @@
+/*
+ * The threads that answer requests. See service.h.
+ *
+ * Roles. `wanted` threads at a time are readers, one at first; the others wait for a turn or are answering.
+ *
+ *     waiting --- a turn is free ---> reading <-----------------+
+ *        ^                               | a request came       |
+ *        |                               v                      | answered
+ *        |                           answering, as reader ------+
+ *        |                               | will take long: passes its turn on
+ *        |                               v
+ *        +---- no turn is free --- answering, without a turn
+ *
+ * What will take long is known in three ways: some requests always may (sync, rename, copies), an operation says
+ * so itself (service_may_block), and for the rest the past tells: each opcode has an expected time, which a slow
+ * request raises at once and each fast one lowers by an eighth. A turn passed on costs a wake-up, some
+ * microseconds, so only what is expected to take more than SLOW_NS is worth it.
+ *
+ * More readers. When requests are found queued many times in a row (the read returns sooner than a client could
+ * have sent another) clients are working in parallel, and a further reader is let in, up to one a processor. A
+ * reader that mostly waits leaves again, because taking turns among idle readers doubles the cost of a request.
+ *
+ * Nothing spins: a thread reads, answers, or sleeps on a condition variable. The common path takes no lock.
+ *
+ * Requests are read with read(2) into a buffer that each thread has for good. libfuse would splice them through
+ * a pipe, which costs more than copying for all but the largest.
+ */
+#define FUSE_USE_VERSION 314
+
+#include "fs/service.h"
+
+#include <errno.h>
+#include <fuse_lowlevel.h>
+#include <linux/fuse.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fs/log.h"
+
+enum {
+	PAGE = 4096,
+	BUFFER_SIZE = (1 << 20) + PAGE, /* the largest write, and room for the headers before it */
+	OPCODE_SLOTS = 64,
+	SLOW_NS = 100000,
+	QUEUED_NS = 3000,  /* a read that returns sooner found a request waiting */
+	QUEUED_RUN = 16,   /* this many in a row: clients work in parallel */
+	WAITED_RUN = 64,   /* this many without: one reader is enough again */
+	STOP_SIGNAL = SIGUSR1,
+};
+
+struct worker {
+	struct service *service;
+	struct worker *next;
+	pthread_t thread;
+	void *buffer;
+	bool has_turn;
+	bool was_told;       /* by the operation itself that it may block */
+	unsigned queued_run, waited_run;
+	uint64_t answered_ns;
+};
+
+struct service {
+	/* Fixed once made. */
+	struct mount *m;
+	struct fuse_session *session;
+	int fuse_fd, event_fd;
+	unsigned max_threads, max_readers;
+	struct worker single; /* of service_serve_one */
+
+	pthread_mutex_t mu;
+	pthread_cond_t turn_or_stop;
+	pthread_cond_t thread_left;
+	/* Guarded by mu. */
+	struct worker *workers;
+	unsigned thread_count, waiting, readers, wanted, running;
+
+	/* Relaxed: each is a figure or a flag that nothing else is ordered by; the event that follows orders the
+	 * flags for the one who waits for it. */
+	atomic_uint_fast64_t expected_ns[OPCODE_SLOTS];
+	atomic_bool stopping, live, ended, watch_staged;
+	atomic_int error;
+};
+
+static _Thread_local struct worker *current_worker;
+
+static uint64_t monotonic_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void announce(struct service *s)
+{
+	uint64_t one = 1;
+	/* It fails only when the counter is full, and then the reader is woken anyway. */
+	ssize_t written = write(s->event_fd, &one, sizeof(one));
+	(void)written;
+}
+
+static bool is_set(const atomic_bool *flag)
+{
+	return atomic_load_explicit((atomic_bool *)flag, memory_order_relaxed);
+}
+
+static void set(atomic_bool *flag, bool value)
+{
+	atomic_store_explicit(flag, value, memory_order_relaxed);
+}
+
+/* ---- Turns ---- */
+
+static void *worker_main(void *arg);
+
+static struct worker *worker_new(struct service *s)
+{
+	struct worker *w = calloc(1, sizeof(*w));
+	if (!w)
+		return NULL;
+	w->service = s;
+	w->buffer = aligned_alloc(PAGE, BUFFER_SIZE);
+	if (!w->buffer) {
+		free(w);
+		return NULL;
+	}
+	return w;
+}
+
+static void worker_free(struct worker *w)
+{
+	if (!w)
+		return;
+	free(w->buffer);
+	free(w);
+}
+
+static int start_thread_locked(struct service *s)
+{
+	struct worker *w = worker_new(s);
+	if (!w)
+		return ENOMEM;
+	int error = pthread_create(&w->thread, NULL, worker_main, w);
+	if (error) {
+		worker_free(w);
+		return error;
+	}
+	w->next = s->workers;
+	s->workers = w;
+	s->thread_count++;
+	s->running++;
+	return 0;
+}
+
+/* A turn is free: somebody who waits takes it, or a new thread. False: there is nobody. */
+static bool offer_turn_locked(struct service *s)
+{
+	if (s->waiting > 0) {
+		pthread_cond_signal(&s->turn_or_stop);
+		return true;
+	}
+	return s->thread_count < s->max_threads && start_thread_locked(s) == 0;
+}
+
+static void pass_turn_on(struct worker *w)
+{
+	struct service *s = w->service;
+	pthread_mutex_lock(&s->mu);
+	s->readers--;
+	w->has_turn = false;
+	/* With nobody to take it the turn is kept: requests wait until this one is answered. */
+	if (!offer_turn_locked(s)) {
+		s->readers++;
+		w->has_turn = true;
+	}
+	pthread_mutex_unlock(&s->mu);
+}
+
+void service_may_block(void)
+{
+	struct worker *w = current_worker;
+	if (!w)
+		return;
+	w->was_told = true;
+	if (w->has_turn)
+		pass_turn_on(w);
+}
+
+/* Waits for a turn. False: it is time to leave. */
+static bool take_turn(struct worker *w)
+{
+	struct service *s = w->service;
+	pthread_mutex_lock(&s->mu);
+	while (!is_set(&s->stopping) && s->readers >= s->wanted) {
+		s->waiting++;
+		pthread_cond_wait(&s->turn_or_stop, &s->mu);
+		s->waiting--;
+	}
+	bool go = !is_set(&s->stopping);
+	if (go) {
+		s->readers++;
+		w->has_turn = true;
+		w->queued_run = w->waited_run = 0;
+		w->answered_ns = monotonic_ns();
+	}
+	pthread_mutex_unlock(&s->mu);
+	return go;
+}
+
+static void admit_reader(struct service *s)
+{
+	pthread_mutex_lock(&s->mu);
+	if (s->wanted < s->max_readers && s->readers == s->wanted) {
+		s->wanted++;
+		if (!offer_turn_locked(s))
+			s->wanted--;
+	}
+	pthread_mutex_unlock(&s->mu);
+}
+
+static void retire_reader(struct worker *w)
+{
+	struct service *s = w->service;
+	pthread_mutex_lock(&s->mu);
+	if (s->wanted > 1 && s->readers == s->wanted) {
+		s->wanted--;
+		s->readers--;
+		w->has_turn = false;
+	}
+	pthread_mutex_unlock(&s->mu);
+}
+
+/* Lets readers in or leaves, by how requests have come of late. */
+static void weigh_load(struct worker *w, uint64_t waited_ns)
+{
+	if (waited_ns < QUEUED_NS) {
+		w->waited_run = 0;
+		if (++w->queued_run < QUEUED_RUN)
+			return;
+		w->queued_run = 0;
+		admit_reader(w->service);
+		return;
+	}
+	w->queued_run = 0;
+	if (++w->waited_run < WAITED_RUN)
+		return;
+	w->waited_run = 0;
+	retire_reader(w);
+}
+
+/* ---- Requests ---- */
+
+static bool always_may_block(uint32_t opcode)
+{
+	switch (opcode) {
+	case FUSE_FSYNC:
+	case FUSE_FSYNCDIR:
+	case FUSE_SYNCFS:
+	case FUSE_RENAME: /* of a directory: every key below it */
+	case FUSE_RENAME2:
+	case FUSE_FALLOCATE:
+	case FUSE_COPY_FILE_RANGE:
+		return true;
+	}
+	return false;
+}
+
+static void learn(atomic_uint_fast64_t *expected_ns, uint64_t took_ns)
+{
+	uint64_t expected = atomic_load_explicit(expected_ns, memory_order_relaxed);
+	uint64_t next = took_ns > expected ? took_ns : expected - (expected - took_ns) / 8;
+	if (next != expected)
+		atomic_store_explicit(expected_ns, next, memory_order_relaxed);
+}
+
+static void end(struct service *s, int error)
+{
+	atomic_store_explicit(&s->error, error, memory_order_relaxed);
+	pthread_mutex_lock(&s->mu);
+	set(&s->ended, true);
+	set(&s->stopping, true);
+	pthread_cond_broadcast(&s->turn_or_stop);
+	pthread_mutex_unlock(&s->mu);
+	announce(s);
+}
+
+/* A request of that many bytes, 0: none came. */
+static size_t receive(struct worker *w)
+{
+	struct service *s = w->service;
+	ssize_t got = read(s->fuse_fd, w->buffer, BUFFER_SIZE);
+	if (got > (ssize_t)sizeof(struct fuse_in_header))
+		return (size_t)got;
+	if (got >= 0) {
+		if (got < (ssize_t)sizeof(struct fuse_in_header))
+			end(s, EIO);
+		return (size_t)got;
+	}
+	/* ENOENT: the request was taken back before it was read. */
+	if (errno != EINTR && errno != EAGAIN && errno != ENOENT)
+		end(s, errno == ENODEV ? 0 : errno);
+	return 0;
+}
+
+static void answer(struct worker *w, size_t size)
+{
+	struct service *s = w->service;
+	const struct fuse_in_header *in = w->buffer;
+	uint32_t opcode = in->opcode; /* the buffer is libfuse's from here on */
+	atomic_uint_fast64_t *expected = &s->expected_ns[opcode % OPCODE_SLOTS];
+	uint64_t begin = monotonic_ns();
+	if (w->has_turn && opcode != FUSE_INIT) {
+		weigh_load(w, begin - w->answered_ns);
+		if (w->has_turn && (always_may_block(opcode) ||
+				atomic_load_explicit(expected, memory_order_relaxed) > SLOW_NS))
+			pass_turn_on(w);
+	}
+
+	w->was_told = false;
+	struct fuse_buf buf = { .size = size, .mem = w->buffer };
+	fuse_session_process_buf(s->session, &buf);
+
+	w->answered_ns = monotonic_ns();
+	/* An operation that says so itself, one in many of its kind, tells nothing about the others. */
+	if (!w->was_told)
+		learn(expected, w->answered_ns - begin);
+	if (opcode == FUSE_INIT) {
+		set(&s->live, true);
+		announce(s);
+	}
+	if (fuse_session_exited(s->session))
+		end(s, 0);
+	if (is_set(&s->watch_staged) &&
+		atomic_load_explicit(&s->m->counts.staged_files, memory_order_relaxed) > 0 &&
+		atomic_exchange_explicit(&s->watch_staged, false, memory_order_relaxed))
+		announce(s);
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+	struct service *s = w->service;
+	sigset_t stop;
+	sigemptyset(&stop);
+	sigaddset(&stop, STOP_SIGNAL);
+	pthread_sigmask(SIG_UNBLOCK, &stop, NULL);
+	current_worker = w;
+	while (take_turn(w)) {
+		while (w->has_turn && !is_set(&s->stopping)) {
+			size_t size = receive(w);
+			if (size > 0)
+				answer(w, size);
+		}
+		if (w->has_turn) {
+			pthread_mutex_lock(&s->mu);
+			s->readers--;
+			w->has_turn = false;
+			pthread_mutex_unlock(&s->mu);
+		}
+	}
+	pthread_mutex_lock(&s->mu);
+	s->running--;
+	pthread_cond_signal(&s->thread_left);
+	pthread_mutex_unlock(&s->mu);
+	return NULL;
+}
+
+/* ---- Life ---- */
+
+static void ignore_signal(int number)
+{
+	(void)number;
+}
+
+struct service *service_new(struct mount *m, int event_fd)
+{
+	struct service *s = calloc(1, sizeof(*s));
+	if (!s)
+		return NULL;
+	s->m = m;
+	s->session = m->session;
+	s->fuse_fd = fuse_session_fd(m->session);
+	s->event_fd = event_fd;
+	s->max_threads = m->options.max_threads;
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+	s->max_readers = processors < 1 ? 1 : (unsigned)processors;
+	if (s->max_readers > s->max_threads)
+		s->max_readers = s->max_threads;
+	s->wanted = 1;
+	pthread_mutex_init(&s->mu, NULL);
+	pthread_cond_init(&s->turn_or_stop, NULL);
+	pthread_condattr_t attr;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->thread_left, &attr);
+	pthread_condattr_destroy(&attr);
+
+	s->single.service = s;
+	s->single.buffer = aligned_alloc(PAGE, BUFFER_SIZE);
+	if (!s->single.buffer) {
+		service_free(s);
+		return NULL;
+	}
+	return s;
+}
+
+void service_free(struct service *s)
+{
+	if (!s)
+		return;
+	while (s->workers) {
+		struct worker *w = s->workers;
+		s->workers = w->next;
+		worker_free(w);
+	}
+	free(s->single.buffer);
+	pthread_cond_destroy(&s->thread_left);
+	pthread_cond_destroy(&s->turn_or_stop);
+	pthread_mutex_destroy(&s->mu);
+	free(s);
+}
+
+int service_start(struct service *s)
+{
+	/* The handler does nothing but exist, without SA_RESTART: it makes a blocked read return. */
+	struct sigaction action = { .sa_handler = ignore_signal };
+	sigaction(STOP_SIGNAL, &action, NULL);
+	pthread_mutex_lock(&s->mu);
+	int error = start_thread_locked(s);
+	pthread_mutex_unlock(&s->mu);
+	return error;
+}
+
+void service_serve_one(struct service *s)
+{
+	size_t size = receive(&s->single);
+	if (size > 0)
+		answer(&s->single, size);
+}
+
+void service_stop(struct service *s)
+{
+	pthread_mutex_lock(&s->mu);
+	set(&s->stopping, true);
+	pthread_cond_broadcast(&s->turn_or_stop);
+	/* A signal that comes just before a read does not end it, so they are sent until all have left. */
+	while (s->running > 0) {
+		for (struct worker *w = s->workers; w; w = w->next)
+			pthread_kill(w->thread, STOP_SIGNAL);
+		struct timespec soon;
+		clock_gettime(CLOCK_MONOTONIC, &soon);
+		soon.tv_nsec += 10000000;
+		if (soon.tv_nsec >= 1000000000) {
+			soon.tv_nsec -= 1000000000;
+			soon.tv_sec++;
+		}
+		pthread_cond_timedwait(&s->thread_left, &s->mu, &soon);
+	}
+	pthread_mutex_unlock(&s->mu);
+	for (struct worker *w = s->workers; w; w = w->next)
+		pthread_join(w->thread, NULL);
+}
+
+bool service_is_live(const struct service *s)
+{
+	return is_set(&s->live);
+}
+
+bool service_has_ended(const struct service *s, int *out_error)
+{
+	if (!is_set(&s->ended))
+		return false;
+	*out_error = atomic_load_explicit((atomic_int *)&s->error, memory_order_relaxed);
+	return true;
+}
+
+void service_watch_staged(struct service *s)
+{
+	set(&s->watch_staged, true);
+}
