@@ -16,9 +16,9 @@
 #include "engine/table/compress.h"
 #include "engine/table/table_impl.h"
 
-_Static_assert(BLOCK_SLACK >= BLOCK_SHORT_COPY && BLOCK_SLACK >= TABLE_BLOCK_TRAILER_SIZE,
+_Static_assert((int)BLOCK_SLACK >= (int)BLOCK_SHORT_COPY && (int)BLOCK_SLACK >= (int)TABLE_BLOCK_TRAILER_SIZE,
 	"short copies and the trailer end in the slack");
-_Static_assert(TABLE_FOOTER_SIZE >= BLOCK_SLACK, "behind any block in the file there is as much as the slack");
+_Static_assert((int)TABLE_FOOTER_SIZE >= (int)BLOCK_SLACK, "behind any block in the file there is as much as the slack");
 
 static unsigned stripe_of_thread(void)
 {

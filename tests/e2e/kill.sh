@@ -1,0 +1,56 @@
+#!/bin/bash
+# The daemon is killed while files are rewritten: after a remount each holds an old or the new content, whole.
+. "$(dirname "$0")/lib.sh"
+cat >"$dir/rewrite.py" <<'PY'
+import os, sys
+d, rounds = sys.argv[1], int(sys.argv[2])
+def content(i, r):
+    head = b"file %d round %d " % (i, r)
+    return head + bytes([65 + r % 26]) * (100 + 977 * (i % 40)) + b" end\n"
+try:
+    for r in range(rounds):
+        for i in range(60):
+            with open(f"{d}/f{i}", "wb") as f:
+                data = content(i, r)
+                f.write(data[: len(data) // 2])
+                f.write(data[len(data) // 2 :])
+            print(i, r, flush=True)
+except OSError:
+    pass
+PY
+cat >"$dir/verify.py" <<'PY'
+import os, re, sys
+d, acks, first = sys.argv[1], sys.argv[2], int(sys.argv[3])
+closed = {}
+for line in open(acks):
+    i, r = map(int, line.split())
+    closed[i] = r
+for i in range(60):
+    try:
+        data = open(f"{d}/f{i}", "rb").read()
+    except FileNotFoundError:
+        assert i not in closed and first, f"f{i} was closed and is gone"
+        continue
+    m = re.fullmatch(rb"file (\d+) round (\d+) ([A-Z])\3* end\n", data)
+    assert m and int(m[1]) == i, f"f{i} holds {data[:60]!r}..., {len(data)} bytes"
+    r = int(m[2])
+    assert len(data) == len(b"file %d round %d " % (i, r)) + 100 + 977 * (i % 40) + 5, f"f{i}: {len(data)} bytes"
+    if i in closed:
+        assert r >= closed[i], f"f{i} holds round {r}, but {closed[i]} was closed"
+PY
+first=1
+for round in $(seq "${WOMBAT_E2E_KILLS:-8}"); do
+	mount_db
+	python3 "$dir/rewrite.py" "$mnt" 100000 >"$dir/acks" &
+	writer=$!
+	sleep "0.$((RANDOM % 8 + 1))"
+	kill -KILL "$daemon_pid"
+	wait "$daemon_pid" 2>/dev/null || true
+	wait "$writer" || true
+	fusermount3 -u "$mnt" 2>/dev/null || fusermount3 -uz "$mnt"
+	mount_db
+	python3 "$dir/verify.py" "$mnt" "$dir/acks" "$first"
+	unmount_db
+	first=0
+done
+same "check" "$("$wombat" check "$db" >"$dir/out.txt" && echo sound || cat "$dir/out.txt")" sound
