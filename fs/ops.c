@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 #include <sys/xattr.h>
 
 #include "fs/control.h"
@@ -57,25 +58,29 @@ static struct caller caller_of(fuse_req_t req)
 	return (struct caller){ c->uid, c->gid };
 }
 
-/* A control file's size is that of its document as it would be read now. */
-static void control_stat(struct mount *m, const struct control_entry *e, struct stat *out)
+/* A control file's size is that of the document that was opened last, or as it would be read now. */
+static void control_stat(struct mount *m, const struct node *n, struct stat *out)
 {
+	const struct control_entry *e = n->control;
 	*out = (struct stat){ .st_ino = CONTROL_INO + e->id, .st_mode = e->mode, .st_nlink = 1, .st_uid = m->options.uid,
 			      .st_gid = m->options.gid, .st_blksize = 4096 };
-	clock_gettime(CLOCK_REALTIME, &out->st_mtim);
+	/* The mount's own time: programs that compare times before and after reading would see a change each time. */
+	out->st_mtim = (struct timespec){ .tv_sec = (time_t)(m->mounted_at_ns / 1000000000u),
+					  .tv_nsec = (long)(m->mounted_at_ns % 1000000000u) };
 	out->st_atim = out->st_ctim = out->st_mtim;
 	struct control_text text = { 0 };
-	if (S_ISREG(e->mode) && e->render && control_read(m, e, &text) == 0) {
+	if (n->opens)
+		out->st_size = (off_t)n->attr.size;
+	else if (S_ISREG(e->mode) && e->render && control_read(m, e, &text) == 0)
 		out->st_size = (off_t)text.size;
-		out->st_blocks = (out->st_size + 511) / 512;
-	}
+	out->st_blocks = (out->st_size + 511) / 512;
 	control_text_done(&text);
 }
 
 static void node_stat(struct mount *m, const struct node *n, struct stat *out)
 {
 	if (n->control) {
-		control_stat(m, n->control, out);
+		control_stat(m, n, out);
 		return;
 	}
 	attr_to_stat(&n->attr, n->ino, out);
@@ -381,6 +386,17 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *to, int set,
 	leave(m);
 }
 
+/* Asked only where the kernel does not check permissions itself: a mount of root's that nobody else may use. Root may do
+ * all but execute a file that nobody may. EACCES. */
+static void op_access(fuse_req_t req, fuse_ino_t ino, int mask)
+{
+	struct mount *m = enter(req, OP_ACCESS);
+	const struct node *n = node_of(m, ino);
+	bool refused = (mask & X_OK) && S_ISREG(n->attr.mode) && !(n->attr.mode & (S_IXUSR | S_IXGRP | S_IXOTH));
+	reply_error(m, req, refused ? EACCES : 0);
+	leave(m);
+}
+
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
 	struct mount *m = mount_of(req);
@@ -454,6 +470,8 @@ static int control_open(struct mount *m, struct node *n, struct fuse_file_info *
 	fi->fh = (uint64_t)(uintptr_t)h;
 	fi->direct_io = 1;
 	n->opens++;
+	if (h->text.size)
+		n->attr.size = h->text.size;
 	return 0;
 }
 
@@ -493,8 +511,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, s
 	const uint8_t *data;
 	size_t got;
 	if (n->control) {
-		leave(m);
 		control_read_reply(req, fi, size, offset);
+		leave(m);
 		return;
 	}
 	int error = file_read(m, n, (uint64_t)offset, size, &data, &got);
@@ -969,6 +987,7 @@ const struct fuse_lowlevel_ops wombatfs_ops = {
 	.readdirplus = op_readdirplus,
 	.releasedir = op_releasedir,
 	.fsyncdir = op_fsyncdir,
+	.access = op_access,
 	.statfs = op_statfs,
 	.setxattr = op_setxattr,
 	.getxattr = op_getxattr,
