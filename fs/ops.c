@@ -418,13 +418,17 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 
 /* ---- Files --------------------------------------------------------------------------------- */
 
+/* What a descriptor is for is kept in its handle: FLUSH comes without the flags of open(2). */
+enum { HANDLE_READER, HANDLE_WRITER };
+
 static bool is_writer(const struct fuse_file_info *fi)
 {
-	return (fi->flags & O_ACCMODE) != O_RDONLY;
+	return fi->fh == HANDLE_WRITER;
 }
 
 static void count_open(struct mount *m, struct node *n, struct fuse_file_info *fi)
 {
+	fi->fh = (fi->flags & O_ACCMODE) == O_RDONLY ? HANDLE_READER : HANDLE_WRITER;
 	n->opens++;
 	n->writers += is_writer(fi);
 	atomic_fetch_add_explicit(&m->counts.open_files, 1, memory_order_relaxed);
