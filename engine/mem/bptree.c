@@ -5,6 +5,11 @@
  * prefix is shared by every key that can come here, so prefixes begin behind it. A child's place in its parent is
  * its `low`; the leftmost child's is never compared.
  *
+ * A node that lacks a bound (the left and right edge of the tree, and with them the place where ascending keys
+ * arrive) proves nothing about the keys that come, so it skips what the keys that it holds share. There a search
+ * first compares the skipped bytes with those of an entry in the node, and a new entry that does not share them has
+ * the node replaced by one that skips less.
+ *
  *     order word   bits 0-3: count; then 4 bits for each entry in order: its slot
  *     slots        [0, used) are filled and never change; those that the order does not name are left over
  *
@@ -23,16 +28,18 @@ struct bptree_entry {
 	uint8_t bytes[]; /* key, value */
 };
 
+struct slot {
+	uint64_t prefix;  /* of the entry's key, of the child's low bound */
+	const void *to;   /* entry or node */
+};
+
 struct bptree_node {
 	_Atomic uint64_t order;
 	uint16_t used;        /* the writer's alone */
 	uint16_t skip;        /* bytes that all keys here share */
 	bool leaf;
 	const struct bptree_entry *low, *high;
-	struct {
-		uint64_t prefix;  /* of the entry's key, of the child's low bound */
-		const void *to;   /* entry or node */
-	} slots[SLOTS];
+	struct slot slots[SLOTS];
 };
 _Static_assert(sizeof(struct bptree_node) == 256, "four cache lines");
 
@@ -95,19 +102,37 @@ static inline int compare_entry(const struct bptree_entry *e, struct wombat_slic
 	return ikey_compare_parts(entry_key(e), e->tag, key, tag);
 }
 
-/* The entry that a slot stands for in comparisons. */
+/* The entry that a slot stands for in comparisons. NULL: the tree's leftmost child on its level. */
 static inline const struct bptree_entry *slot_entry(const struct bptree_node *n, unsigned slot)
 {
 	const void *to = n->slots[slot].to;
 	return n->leaf ? to : ((const struct bptree_node *)to)->low;
 }
 
-/* How many of the entries from `from` on are before (key, tag). */
-static inline unsigned node_search(const struct bptree_node *n, uint64_t order, unsigned from, struct wombat_slice key,
-				   uint64_t tag)
+static inline bool is_open(const struct bptree_node *n)
 {
+	return !n->low || !n->high;
+}
+
+/* Of an open node: how the key's first bytes compare with those that all entries in the node share. */
+static int compare_skipped(const struct bptree_node *n, uint64_t order, struct wombat_slice key)
+{
+	if (n->skip == 0 || order_count(order) == 0)
+		return 0;
+	/* In an inner node the first child's low bound is only known to share them when it is alone. */
+	unsigned at = !n->leaf && order_count(order) > 1;
+	const struct bptree_entry *e = slot_entry(n, order_slot(order, at));
+	return slice_compare(slice_make(key.data, key.size < n->skip ? key.size : n->skip), slice_make(e->bytes, n->skip));
+}
+
+/* Of a leaf: the place of the first entry that is not before (key, tag); perhaps its count. */
+static inline unsigned leaf_search(const struct bptree_node *n, uint64_t order, struct wombat_slice key, uint64_t tag)
+{
+	unsigned lo = 0, hi = order_count(order);
+	int c = is_open(n) ? compare_skipped(n, order, key) : 0;
+	if (c)
+		return c < 0 ? 0 : hi;
 	uint64_t prefix = prefix_of(key, n->skip);
-	unsigned lo = from, hi = order_count(order);
 	while (lo < hi) {
 		unsigned mid = (lo + hi) / 2, slot = order_slot(order, mid);
 		uint64_t there = n->slots[slot].prefix;
@@ -123,8 +148,11 @@ static inline unsigned node_search(const struct bptree_node *n, uint64_t order, 
 /* The child whose range holds (key, tag): the last whose low bound is not behind it. */
 static inline unsigned child_search(const struct bptree_node *n, uint64_t order, struct wombat_slice key, uint64_t tag)
 {
-	uint64_t prefix = prefix_of(key, n->skip);
 	unsigned lo = 1, hi = order_count(order);
+	int c = is_open(n) ? compare_skipped(n, order, key) : 0;
+	if (c)
+		return c < 0 ? 0 : hi - 1;
+	uint64_t prefix = prefix_of(key, n->skip);
 	while (lo < hi) {
 		unsigned mid = (lo + hi) / 2, slot = order_slot(order, mid);
 		uint64_t there = n->slots[slot].prefix;
@@ -148,39 +176,88 @@ static inline void prefetch_node(const struct bptree_node *n)
 
 /* ---- Making nodes -------------------------------------------------------------------------- */
 
-static struct bptree_node *node_new(struct bptree *t, bool leaf, const struct bptree_entry *low,
-				    const struct bptree_entry *high, const void *const *to, unsigned count)
+/* What an open node skips of the keys it will hold stays this much short of all that they share now, so that the
+ * next ones, which often differ a little earlier, fit in too. */
+enum { SKIP_SLACK = 2, SKIP_GAIN_MIN = 3 };
+
+static size_t shared_by(size_t shared, const struct bptree_entry *a, const struct bptree_entry *b)
+{
+	struct wombat_slice x = entry_key(a), y = entry_key(b);
+	x.size = x.size < shared ? x.size : shared;
+	return slice_common_prefix(x, y);
+}
+
+/* `near` (may be NULL): an entry beside the node, to judge by when the node has but one. */
+static size_t choose_skip(const struct bptree_node *n, const struct bptree_entry *near, unsigned count)
+{
+	if (n->low && n->high)
+		return slice_common_prefix(entry_key(n->low), entry_key(n->high));
+	unsigned from = !n->leaf && count > 1;
+	const struct bptree_entry *first = from < count ? slot_entry(n, from) : NULL;
+	if (!first || (!near && count - from < 2))
+		return 0;
+	size_t shared = near ? shared_by(first->key_size, first, near) : first->key_size;
+	for (unsigned i = from + 1; i < count; i++)
+		shared = shared_by(shared, first, slot_entry(n, i));
+	return shared > SKIP_SLACK ? shared - SKIP_SLACK : 0;
+}
+
+static struct slot slot_make(const struct bptree_node *n, const void *to)
+{
+	const struct bptree_entry *e = n->leaf ? to : ((const struct bptree_node *)to)->low;
+	return (struct slot){ e ? prefix_of(entry_key(e), n->skip) : 0, to };
+}
+
+/*
+ * A node of `old`'s kind for a part of its range, with slots made for `old`. Their prefixes are kept unless much more
+ * can be skipped now: new ones would cost a cache miss each.
+ */
+static struct bptree_node *node_split_off(struct bptree *t, const struct bptree_node *old, const struct bptree_entry *low,
+					  const struct bptree_entry *high, const struct bptree_entry *near,
+					  const struct slot *slots, unsigned count)
 {
 	struct bptree_node *n = arena_alloc_aligned(t->arena, sizeof *n);
 	if (!n)
 		return NULL;
-	size_t skip = low && high ? slice_common_prefix(entry_key(low), entry_key(high)) : 0;
-	n->skip = skip < UINT16_MAX ? (uint16_t)skip : UINT16_MAX;
-	n->leaf = leaf;
+	n->leaf = old->leaf;
 	n->low = low;
 	n->high = high;
 	n->used = (uint16_t)count;
+	memcpy(n->slots, slots, count * sizeof *slots);
+	size_t skip = choose_skip(n, near, count);
+	n->skip = skip < UINT16_MAX ? (uint16_t)skip : UINT16_MAX;
+	bool keep = n->skip == old->skip || (!is_open(n) && n->skip > old->skip && n->skip <= old->skip + SKIP_GAIN_MIN);
 	uint64_t order = 0;
+	if (keep)
+		n->skip = old->skip;
 	for (unsigned i = 0; i < count; i++) {
-		n->slots[i].to = to[i];
-		const struct bptree_entry *e = slot_entry(n, i);
-		n->slots[i].prefix = e ? prefix_of(entry_key(e), n->skip) : 0;
+		if (!keep)
+			n->slots[i] = slot_make(n, slots[i].to);
 		order = order_insert(order, i, i);
 	}
 	atomic_init(&n->order, order);
 	return n;
 }
 
-static void slot_fill(struct bptree_node *n, unsigned slot, const void *to)
+static struct bptree_node *root_new(struct bptree *t, const void *const *to, unsigned count)
 {
-	n->slots[slot].to = to;
-	n->slots[slot].prefix = prefix_of(entry_key(slot_entry(n, slot)), n->skip);
+	const struct bptree_node kind = { .leaf = count == 0 };
+	struct slot slots[2];
+	for (unsigned i = 0; i < count; i++)
+		slots[i] = slot_make(&kind, to[i]);
+	return node_split_off(t, &kind, NULL, NULL, NULL, slots, count);
+}
+
+/* Whether the entry, which belongs into the node's range, shares the bytes that the node skips. */
+static bool node_takes(const struct bptree_node *n, uint64_t order, const struct bptree_entry *e)
+{
+	return !is_open(n) || compare_skipped(n, order, entry_key(e)) == 0;
 }
 
 enum wombat_status bptree_init(struct bptree *t, struct arena *arena)
 {
 	t->arena = arena;
-	struct bptree_node *root = node_new(t, true, NULL, NULL, NULL, 0);
+	struct bptree_node *root = root_new(t, NULL, 0);
 	if (!root)
 		return fail_no_memory();
 	atomic_init(&t->root, root);
@@ -205,7 +282,7 @@ static enum wombat_status replace_root(struct bptree *t, const struct replacemen
 	struct bptree_node *root = r->nodes[0];
 	if (r->count == 2) {
 		const void *to[2] = { r->nodes[0], r->nodes[1] };
-		root = node_new(t, false, NULL, NULL, to, 2);
+		root = root_new(t, to, 2);
 		if (!root)
 			return fail_no_memory();
 	}
@@ -214,30 +291,54 @@ static enum wombat_status replace_root(struct bptree *t, const struct replacemen
 	return WOMBAT_OK;
 }
 
-/* A new node, or two, with the children of `n` after the replacement. */
+/* One node or two in place of `n`, with the given slots. */
+static enum wombat_status distribute(struct bptree *t, const struct bptree_node *n, const struct slot *slots,
+				     unsigned count, struct replacement *out)
+{
+	unsigned left = count <= COMPACT_MAX ? count : count / 2;
+	const struct bptree_entry *middle = n->high;
+	out->count = 1;
+	out->nodes[1] = NULL;
+	if (left < count) {
+		const void *to = slots[left].to;
+		middle = n->leaf ? to : ((const struct bptree_node *)to)->low;
+		out->count = 2;
+		out->nodes[1] = node_split_off(t, n, middle, n->high, NULL, slots + left, count - left);
+		if (!out->nodes[1])
+			return fail_no_memory();
+	}
+	out->nodes[0] = node_split_off(t, n, n->low, middle, NULL, slots, left);
+	return out->nodes[0] ? WOMBAT_OK : fail_no_memory();
+}
+
+/* Replaces an inner node whose child at `at` was replaced. */
 static enum wombat_status rebuild(struct bptree *t, const struct bptree_node *n, unsigned at, const struct replacement *r,
 				  struct replacement *out)
 {
-	const void *to[SLOTS + 1];
+	struct slot slots[SLOTS + 1];
 	uint64_t order = atomic_load_explicit(&n->order, memory_order_relaxed);
 	unsigned count = 0;
 	for (unsigned i = 0; i < order_count(order); i++) {
 		if (i != at) {
-			to[count++] = n->slots[order_slot(order, i)].to;
+			slots[count++] = n->slots[order_slot(order, i)];
 			continue;
 		}
 		for (unsigned k = 0; k < r->count; k++)
-			to[count++] = r->nodes[k];
+			slots[count++] = slot_make(n, r->nodes[k]);
 	}
-	unsigned left = count <= COMPACT_MAX ? count : count / 2;
-	const struct bptree_entry *middle = left < count ? ((const struct bptree_node *)to[left])->low : n->high;
-	out->count = left < count ? 2 : 1;
-	out->nodes[0] = node_new(t, false, n->low, middle, to, left);
-	out->nodes[1] = left < count ? node_new(t, false, middle, n->high, to + left, count - left) : NULL;
-	return out->nodes[0] && (left == count || out->nodes[1]) ? WOMBAT_OK : fail_no_memory();
+	return distribute(t, n, slots, count, out);
 }
 
-/* Puts the replacement for a child into the node at path[depth - 1], or further up when that is full. */
+/* Whether the node has room for the replacement of its child, and skips nothing that the new ones do not share. */
+static bool fits(const struct bptree_node *n, uint64_t order, const struct replacement *r, bool keeps_left)
+{
+	if (n->used + r->count - keeps_left > SLOTS)
+		return false;
+	/* The first one stands where the replaced child stood, with the same bound. */
+	return r->count == 1 || node_takes(n, order, r->nodes[1]->low);
+}
+
+/* Puts the replacement for a child into the node at path[depth - 1], or further up when that cannot take it. */
 static enum wombat_status replace_child(struct bptree *t, struct step *path, unsigned depth, const struct replacement *r)
 {
 	if (depth == 0)
@@ -246,25 +347,21 @@ static enum wombat_status replace_child(struct bptree *t, struct step *path, uns
 	unsigned at = path[depth - 1].at;
 	uint64_t order = atomic_load_explicit(&n->order, memory_order_relaxed);
 	bool keeps_left = n->slots[order_slot(order, at)].to == r->nodes[0];
-	unsigned fresh = r->count - keeps_left;
-	if (n->used + fresh <= SLOTS) {
+	if (fits(n, order, r, keeps_left)) {
 		for (unsigned k = keeps_left; k < r->count; k++) {
 			unsigned slot = n->used++;
-			n->slots[slot].to = r->nodes[k];
-			const struct bptree_entry *low = r->nodes[k]->low;
-			n->slots[slot].prefix = low ? prefix_of(entry_key(low), n->skip) : 0;
+			n->slots[slot] = slot_make(n, r->nodes[k]);
 			order = k == 0 ? order_replace(order, at, slot) : order_insert(order, at + 1, slot);
 		}
 		node_publish(n, order);
 		return WOMBAT_OK;
 	}
-	struct replacement up;
-	if (keeps_left && at == order_count(order) - 1 && order_count(order) == SLOTS) {
+	struct replacement up = { .count = 2 };
+	if (keeps_left && at == SLOTS - 1) {
 		/* Ascending inserts: the full node stays as it is. */
-		const void *to[1] = { r->nodes[1] };
+		struct slot only = slot_make(n, r->nodes[1]);
 		up.nodes[0] = n;
-		up.nodes[1] = node_new(t, false, r->nodes[1]->low, n->high, to, 1);
-		up.count = 2;
+		up.nodes[1] = node_split_off(t, n, r->nodes[1]->low, n->high, r->nodes[0]->low, &only, 1);
 		if (!up.nodes[1])
 			return fail_no_memory();
 	} else {
@@ -275,26 +372,24 @@ static enum wombat_status replace_child(struct bptree *t, struct step *path, uns
 	return replace_child(t, path, depth - 1, &up);
 }
 
-/* Splits a full leaf around the new entry at `at`. */
+/* Replaces a leaf that is full, or that skips too much, by one or two with the new entry at `at`. */
 static enum wombat_status split_leaf(struct bptree *t, struct bptree_node *leaf, unsigned at, struct bptree_entry *e,
 				     struct replacement *out)
 {
 	uint64_t order = atomic_load_explicit(&leaf->order, memory_order_relaxed);
-	const void *to[SLOTS + 1];
-	unsigned count = 0;
-	out->count = 2;
+	struct slot slots[SLOTS + 1], fresh = slot_make(leaf, e);
+	unsigned count = order_count(order) + 1;
 	if (at == SLOTS) {
-		to[0] = e;
+		/* Ascending inserts: the full leaf stays as it is. */
+		const struct bptree_entry *before = slot_entry(leaf, order_slot(order, SLOTS - 1));
+		out->count = 2;
 		out->nodes[0] = leaf;
-		out->nodes[1] = node_new(t, true, e, leaf->high, to, 1);
+		out->nodes[1] = node_split_off(t, leaf, e, leaf->high, before, &fresh, 1);
 		return out->nodes[1] ? WOMBAT_OK : fail_no_memory();
 	}
-	for (unsigned i = 0; i <= SLOTS; i++)
-		to[count++] = i == at ? e : leaf->slots[order_slot(order, i < at ? i : i - 1)].to;
-	unsigned left = count / 2;
-	out->nodes[0] = node_new(t, true, leaf->low, to[left], to, left);
-	out->nodes[1] = node_new(t, true, to[left], leaf->high, to + left, count - left);
-	return out->nodes[0] && out->nodes[1] ? WOMBAT_OK : fail_no_memory();
+	for (unsigned i = 0; i < count; i++)
+		slots[i] = i == at ? fresh : leaf->slots[order_slot(order, i < at ? i : i - 1)];
+	return distribute(t, leaf, slots, count, out);
 }
 
 static struct bptree_entry *entry_new(struct bptree *t, struct wombat_slice key, uint64_t tag, struct wombat_slice value)
@@ -331,10 +426,10 @@ enum wombat_status bptree_insert(struct bptree *t, struct wombat_slice key, uint
 		prefetch_node(n);
 	}
 	uint64_t order = atomic_load_explicit(&n->order, memory_order_relaxed);
-	unsigned at = node_search(n, order, 0, key, tag);
-	if (n->used < SLOTS) {
+	unsigned at = leaf_search(n, order, key, tag);
+	if (n->used < SLOTS && node_takes(n, order, e)) {
 		unsigned slot = n->used++;
-		slot_fill(n, slot, e);
+		n->slots[slot] = slot_make(n, e);
 		node_publish(n, order_insert(order, at, slot));
 	} else {
 		struct replacement r;
@@ -449,7 +544,7 @@ static void descend_to(struct bptree_iter *it, struct wombat_slice key, uint64_t
 	for (;;) {
 		uint64_t order = node_order(n);
 		if (n->leaf) {
-			push(it, n, order, node_search(n, order, 0, key, tag));
+			push(it, n, order, leaf_search(n, order, key, tag));
 			return;
 		}
 		push(it, n, order, child_search(n, order, key, tag));
@@ -505,6 +600,23 @@ void bptree_iter_init(struct bptree_iter *it, const struct bptree *tree)
 bool bptree_find(const struct bptree *t, struct wombat_slice key, uint64_t tag, uint64_t *out_tag,
 		 struct wombat_slice *out_value)
 {
+	const struct bptree_node *n = atomic_load_explicit(&t->root, memory_order_acquire);
+	while (!n->leaf) {
+		uint64_t order = node_order(n);
+		n = n->slots[order_slot(order, child_search(n, order, key, tag))].to;
+		prefetch_node(n);
+	}
+	uint64_t order = node_order(n);
+	unsigned at = leaf_search(n, order, key, tag);
+	if (at < order_count(order)) {
+		const struct bptree_entry *e = n->slots[order_slot(order, at)].to;
+		if (!slice_equal(entry_key(e), key))
+			return false;
+		*out_tag = e->tag;
+		*out_value = slice_make(e->bytes + e->key_size, e->value_size);
+		return true;
+	}
+	/* It would be the next leaf's first: one search in so many needs the path. */
 	struct bptree_iter it;
 	bptree_iter_init(&it, t);
 	tree_seek(&it.base, key, tag);

@@ -29,12 +29,16 @@ bool memtable_has_prefix(const struct memtable *m, struct wombat_slice prefix);
 /* NULL in *out when it has no range tombstones; else counted, the caller's to unref. Those added after
  * the call may be missing. */
 MUST_CHECK enum wombat_status memtable_range_dels(struct memtable *m, struct range_fragments **out);
-/* False without a lock when there are none: one relaxed load. */
+/* The newest sequence <= max_sequence of a range tombstone that covers `key`; 0: none. For point reads: it
+ * does not sort all tombstones again when a few were added. */
+MUST_CHECK enum wombat_status memtable_range_cover(struct memtable *m, struct wombat_slice key,
+	uint64_t max_sequence, uint64_t *out_sequence);
+/* False without a lock when there are none: one atomic load. */
 bool memtable_has_range_dels(const struct memtable *m);
 
 MUST_CHECK enum wombat_status memtable_iter_new(struct memtable *m, struct iter **out); /* holds a count */
 
-size_t memtable_bytes(const struct memtable *m);      /* of memory, for the switch to a new one */
+size_t memtable_bytes(const struct memtable *m);      /* of memory used, for the switch to a new one */
 uint64_t memtable_entries(const struct memtable *m);  /* point entries and range tombstones */
 uint64_t memtable_deletes(const struct memtable *m);
 
