@@ -346,7 +346,9 @@ static void set_times(struct node *n, const struct stat *to, int set)
 	n->attr.ctime_ns = set & FUSE_SET_ATTR_CTIME ? ns_of(&to->st_ctim) : now;
 }
 
-static int setattr(struct mount *m, struct node *n, const struct stat *to, int set, const struct fuse_file_info *fi)
+/* `by_user`: not root, whose writing and truncating takes set-id bits away. */
+static int setattr(struct mount *m, struct node *n, const struct stat *to, int set, bool by_user,
+		   const struct fuse_file_info *fi)
 {
 	if (n->kind == KEYPATH_CHUNK && n->parent)
 		return EPERM; /* There is no record to keep it in. */
@@ -356,6 +358,8 @@ static int setattr(struct mount *m, struct node *n, const struct stat *to, int s
 		int error = file_resize(m, n, (uint64_t)to->st_size);
 		if (error)
 			return error;
+		if (by_user)
+			clear_setid(n);
 	}
 	if (set & FUSE_SET_ATTR_MODE)
 		n->attr.mode = (n->attr.mode & S_IFMT) | (to->st_mode & 07777);
@@ -376,7 +380,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *to, int set,
 	/* A control file may be truncated, as shells do before they write; it has no state to lose. */
 	int error = n->control ? (set & ~(FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME |
 					  FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW) ? EPERM : 0) :
-				 setattr(m, n, to, set, fi);
+				 setattr(m, n, to, set, fuse_req_ctx(req)->uid != 0, fi);
 	if (error) {
 		reply_error(m, req, error);
 	} else {
@@ -490,6 +494,8 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	} else {
 		if (fi->flags & O_TRUNC)
 			error = file_truncate_all(m, n);
+		if (!error && (fi->flags & O_TRUNC) && fuse_req_ctx(req)->uid != 0)
+			clear_setid(n);
 		if (!error)
 			count_open(m, n, fi);
 	}

@@ -51,7 +51,8 @@ static const struct option_row rows[] = {
 	{ { "allow_other", NULL, "", "", "", false,
 	    "Let other users in; not root's mounts need user_allow_other in /etc/fuse.conf." },
 	  KIND_ON, AT(allow_other), 0, 0 },
-	{ { "default_permissions", NULL, "", "", "", false, "Let the kernel check modes and owners (default)." },
+	{ { "default_permissions", NULL, "", "", "", false,
+	    "Let the kernel check modes and owners (default, but for a mount of root's that lets nobody else in)." },
 	  KIND_ON, AT(default_permissions), 0, 0 },
 	{ { "no_default_permissions", NULL, "", "", "", false, "Check no permissions: whoever gets in may do everything." },
 	  KIND_OFF, AT(default_permissions), 0, 0 },
@@ -121,7 +122,9 @@ static int no_memory(char *sentence, size_t cap)
 bool mount_options_init(struct mount_options *o)
 {
 	*o = (struct mount_options){
-		.default_permissions = true,
+		/* Root may do everything anyway, and while nobody else is let in a check by the kernel would only cost a
+		 * request for the directory's attributes after each change in it. */
+		.default_permissions = geteuid() != 0,
 		.uid = getuid(),
 		.gid = getgid(),
 		.umask = 022,
@@ -256,6 +259,8 @@ static int set_row(struct parse *p, const struct option_row *row, const char *va
 	switch (row->kind) {
 	case KIND_ON:
 		*(bool *)field = true;
+		/* Whoever else is let in is checked, unless the next option says otherwise. */
+		o->default_permissions |= field == &o->allow_other;
 		return 0;
 	case KIND_OFF:
 		*(bool *)field = false;

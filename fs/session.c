@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #include "fs/file.h"
+#include "fs/initreply.h"
 #include "fs/log.h"
 #include "fs/mountinfo.h"
 #include "fs/service.h"
@@ -112,10 +113,14 @@ bool session_begin(struct mount *m, const struct fuse_lowlevel_ops *ops, size_t 
 
 bool session_mount(struct mount *m)
 {
-	if (fuse_session_mount(m->session, m->options.mountpoint) == 0)
-		return true;
-	log_error("%s cannot be mounted on %s", m->options.db_dir, m->options.mountpoint);
-	return false;
+	if (fuse_session_mount(m->session, m->options.mountpoint) != 0) {
+		log_error("%s cannot be mounted on %s", m->options.db_dir, m->options.mountpoint);
+		return false;
+	}
+	int error = initreply_hook(m->session);
+	if (error)
+		log_error("the session's writing cannot be hooked: %s", strerror(error));
+	return error == 0;
 }
 
 void session_end(struct mount *m)

@@ -1,0 +1,51 @@
+/*
+ * libfuse answers INIT itself; its answer is the first thing that it writes to the device. Writing goes through here,
+ * and that first message gets two flags more:
+ *
+ *     FUSE_PARALLEL_DIROPS      lookups and listings in one directory at the same time
+ *     FUSE_HANDLE_KILLPRIV_V2   this filesystem clears set-id bits itself (see ops.c), so the kernel need not ask for
+ *                               security.capability before every write, only before a file's first
+ *
+ * A kernel that knows neither ignores them.
+ */
+#define FUSE_USE_VERSION 314
+
+#include "fs/initreply.h"
+
+#include <errno.h>
+#include <fuse_lowlevel.h>
+#include <linux/fuse.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* There is one session in this process. Relaxed: the INIT reply comes before there is a second thread. */
+static atomic_bool answered;
+
+static ssize_t write_message(int fd, struct iovec *iov, int count, void *userdata)
+{
+	(void)userdata;
+	if (!atomic_load_explicit(&answered, memory_order_relaxed)) {
+		atomic_store_explicit(&answered, true, memory_order_relaxed);
+		const struct fuse_out_header *header = iov[0].iov_base;
+		if (count == 2 && header->error == 0 && iov[1].iov_len >= sizeof(struct fuse_init_out)) {
+			struct fuse_init_out *reply = iov[1].iov_base;
+			reply->flags |= FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2;
+		}
+	}
+	return writev(fd, iov, count);
+}
+
+static ssize_t read_request(int fd, void *buffer, size_t size, void *userdata)
+{
+	(void)userdata;
+	return read(fd, buffer, size);
+}
+
+int initreply_hook(struct fuse_session *session)
+{
+	static const struct fuse_custom_io io = { .writev = write_message, .read = read_request };
+	atomic_store_explicit(&answered, false, memory_order_relaxed);
+	return -fuse_session_custom_io(session, &io, fuse_session_fd(session));
+}
