@@ -675,11 +675,36 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
 
 /* ---- Directories --------------------------------------------------------------------------- */
 
-/* An open control directory needs no listing of its own. */
+/* An open control directory needs no listing of its own. All are in a list: a lazy unmount may close them for good
+ * without telling. */
 struct open_dir {
+	struct open_dir *prev, *next;
 	struct dir_handle *listing;
 	const struct control_entry *control;
 };
+
+static struct open_dir *open_dirs; /* guarded by the mount's lock */
+
+static void open_dir_add(struct open_dir *o)
+{
+	o->prev = NULL;
+	o->next = open_dirs;
+	if (open_dirs)
+		open_dirs->prev = o;
+	open_dirs = o;
+}
+
+static void open_dir_free(struct mount *m, struct open_dir *o)
+{
+	if (o->prev)
+		o->prev->next = o->next;
+	else
+		open_dirs = o->next;
+	if (o->next)
+		o->next->prev = o->prev;
+	dir_close(m, o->listing);
+	free(o);
+}
 
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
@@ -695,6 +720,7 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 		free(o);
 		reply_error(m, req, error);
 	} else {
+		open_dir_add(o);
 		fi->fh = (uint64_t)(uintptr_t)o;
 		atomic_fetch_add_explicit(&m->counts.open_dirs, 1, memory_order_relaxed);
 		fuse_reply_open(req, fi);
@@ -707,8 +733,7 @@ static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info 
 	struct mount *m = enter(req, OP_RELEASEDIR);
 	struct open_dir *o = (struct open_dir *)(uintptr_t)fi->fh;
 	(void)ino;
-	dir_close(m, o->listing);
-	free(o);
+	open_dir_free(m, o);
 	atomic_fetch_sub_explicit(&m->counts.open_dirs, 1, memory_order_relaxed);
 	leave(m);
 	fuse_reply_err(req, 0);
@@ -1041,6 +1066,8 @@ int ops_done(struct mount *m)
 		return 0;
 	pthread_mutex_lock(&m->nodes->mu);
 	int error = file_commit_all(m);
+	while (open_dirs)
+		open_dir_free(m, open_dirs);
 	pthread_mutex_unlock(&m->nodes->mu);
 	node_table_done(m);
 	return error;

@@ -174,8 +174,11 @@ enum wombat_status db_check_env(struct env *env, const char *dir,
 	if (s != WOMBAT_OK || !filename_path(path, dir, FILE_LOCK, 0))
 		return s;
 	s = env->calls->lock(env, path, "wombat check\n\n", &lock);
-	if (s == WOMBAT_BUSY)
-		return fail(WOMBAT_BUSY, "%s is in use; `wombat check` needs it closed", dir);
+	if (s == WOMBAT_BUSY) {
+		char who[FILENAME_PATH_MAX + 128] = "another process";
+		db_lock_holder(env, dir, who, sizeof who, NULL, 0);
+		return fail(WOMBAT_BUSY, "%s is in use by %s; `wombat check` needs it closed", dir, who);
+	}
 	if (s != WOMBAT_OK)
 		return s;
 	mutex_init(&c.state_mu, LOCK_RANK_STATE);

@@ -131,6 +131,12 @@ struct wombat {
 	atomic_bool closing;
 };
 
+/* ---- db_open.c ---- */
+
+/* As wombat_lock_holder. */
+enum wombat_status db_lock_holder(struct env *env, const char *dir, char *out_text, size_t text_cap, char *out_mountpoint,
+	size_t mountpoint_cap);
+
 /* ---- db_read.c ---- */
 
 /* The present view, counted. */

@@ -30,8 +30,8 @@ static void lock_note(char *out, size_t cap, const char *mountpoint)
 	snprintf(out, cap, "pid %ld (%s)\n%s\n", (long)getpid(), name, mountpoint ? mountpoint : "");
 }
 
-static enum wombat_status holder_env(struct env *env, const char *dir, char *out_text, size_t text_cap,
-				     char *out_mountpoint, size_t mountpoint_cap)
+enum wombat_status db_lock_holder(struct env *env, const char *dir, char *out_text, size_t text_cap,
+				  char *out_mountpoint, size_t mountpoint_cap)
 {
 	char path[FILENAME_PATH_MAX];
 	struct buf note = { 0 };
@@ -60,7 +60,7 @@ static enum wombat_status holder_env(struct env *env, const char *dir, char *out
 enum wombat_status wombat_lock_holder(const char *dir, char *out_text, size_t text_cap, char *out_mountpoint,
 				      size_t mountpoint_cap)
 {
-	return holder_env(env_posix(), dir, out_text, text_cap, out_mountpoint, mountpoint_cap);
+	return db_lock_holder(env_posix(), dir, out_text, text_cap, out_mountpoint, mountpoint_cap);
 }
 
 enum wombat_status wombat_set_mountpoint(struct wombat *db, const char *mountpoint)
@@ -77,7 +77,7 @@ static enum wombat_status take_lock(struct wombat *db)
 		return fail(WOMBAT_INVALID, "the path %s is too long", db->dir);
 	lock_note(note, sizeof note, NULL);
 	enum wombat_status s = db->env->calls->lock(db->env, path, note, &db->lock);
-	if (s == WOMBAT_BUSY && holder_env(db->env, db->dir, who, sizeof who, NULL, 0) == WOMBAT_OK)
+	if (s == WOMBAT_BUSY && db_lock_holder(db->env, db->dir, who, sizeof who, NULL, 0) == WOMBAT_OK)
 		return fail(WOMBAT_BUSY, "%s is in use by %s", db->dir, who);
 	return s == WOMBAT_BUSY ? fail(s, "%s is in use by another process", db->dir) : s;
 }

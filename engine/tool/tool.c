@@ -8,9 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
+#include <time.h>
 
 #include "engine/tool/text.h"
 #include "engine/tool/tool_mount.h"
+
+enum { FUSE_MAGIC = 0x65735546, ENDING_TURNS = 50, ENDING_WAIT_MS = 100 };
 
 /* ---- Complaints ---- */
 
@@ -169,15 +173,29 @@ int tool_open(struct tool *t, unsigned flags)
 	return s == WOMBAT_OK ? 0 : complain_status(s);
 }
 
+/* Whether a FUSE file system is mounted there. A daemon that is ending holds the lock for a moment longer. */
+static bool is_live_mount(const char *path)
+{
+	struct statfs fs;
+	return statfs(path, &fs) == 0 && fs.f_type == FUSE_MAGIC;
+}
+
 int tool_open_or_mount(struct tool *t)
 {
-	enum wombat_status s = wombat_open(t->dir, t->options, WOMBAT_OPEN_READ_ONLY, &t->db);
-	if (s != WOMBAT_BUSY)
-		return s == WOMBAT_OK ? 0 : complain_status(s);
 	char sentence[1024], holder[512], mountpoint[4096];
-	snprintf(sentence, sizeof(sentence), "%s", wombat_last_error());
-	s = wombat_lock_holder(t->dir, holder, sizeof(holder), mountpoint, sizeof(mountpoint));
-	if (s != WOMBAT_OK || mountpoint[0] == '\0')
+	for (int turn = 0;; turn++) {
+		enum wombat_status s = wombat_open(t->dir, t->options, WOMBAT_OPEN_READ_ONLY, &t->db);
+		if (s != WOMBAT_BUSY)
+			return s == WOMBAT_OK ? 0 : complain_status(s);
+		snprintf(sentence, sizeof(sentence), "%s", wombat_last_error());
+		s = wombat_lock_holder(t->dir, holder, sizeof(holder), mountpoint, sizeof(mountpoint));
+		if (s == WOMBAT_OK && (mountpoint[0] == '\0' || is_live_mount(mountpoint)))
+			break;
+		if (turn == ENDING_TURNS)
+			return complain(TOOL_BUSY, "%s", sentence);
+		nanosleep(&(struct timespec){ .tv_nsec = ENDING_WAIT_MS * 1000000 }, NULL);
+	}
+	if (mountpoint[0] == '\0')
 		return complain(TOOL_BUSY, "%s", sentence);
 	if (t->keyspace != WOMBAT_USER)
 		return complain(TOOL_BUSY, "%s (The mount shows keyspace %d only.)", sentence, WOMBAT_USER);

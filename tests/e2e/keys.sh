@@ -44,8 +44,8 @@ C
 library=$build_dir/engine/.libs
 [ -e "$library/libwombat.a" ] || skip "libwombat.a is not built"
 flags=
-if nm "$library/libwombat.a" 2>/dev/null | grep -q __asan_init; then flags="-fsanitize=address,undefined"; fi
-if nm "$library/libwombat.a" 2>/dev/null | grep -q __tsan_init; then flags="-fsanitize=thread"; fi
+if nm "$library/libwombat.a" 2>/dev/null | grep __asan_init >/dev/null; then flags="-fsanitize=address,undefined"; fi
+if nm "$library/libwombat.a" 2>/dev/null | grep __tsan_init >/dev/null; then flags="-fsanitize=thread"; fi
 ${CC:-gcc} $flags -I"$source_dir/engine" -o "$dir/keys" "$dir/keys.c" "$library/libwombat.a" -lz -lm -lpthread
 
 # Path on the mount, key in hexadecimal.
