@@ -11,14 +11,18 @@
  *        |                               v
  *        +---- no turn is free --- answering, without a turn
  *
- * What will take long is known in three ways: some requests always may (sync, rename, copies), an operation says
- * so itself (service_may_block), and for the rest the past tells: each opcode has an expected time, which a slow
- * request raises at once and each fast one lowers by an eighth. A turn passed on costs a wake-up, some
- * microseconds, so only what is expected to take more than SLOW_NS is worth it.
+ * What will take long is known in three ways: a sync always may, an operation says so itself (service_may_block),
+ * and for the rest the past tells, by opcode. A slow request makes its opcode suspect. Of a suspect it is seen, by
+ * the kernel's count of voluntary switches, whether the thread slept (waited for the disk, say) or was only set
+ * aside by the scheduler, as it often is right after it woke its client. The running mean of the time slept through
+ * is what the next one is expected to take, and above SLOW_NS the turn is passed on; that costs a wake-up, some
+ * microseconds. Opcodes that are not suspect pay for none of this.
  *
- * More readers. When requests are found queued many times in a row (the read returns sooner than a client could
- * have sent another) clients are working in parallel, and a further reader is let in, up to one a processor. A
- * reader that mostly waits leaves again, because taking turns among idle readers doubles the cost of a request.
+ * More readers. Clients work in parallel when their requests come mixed (A, B, A: one that waits for its answers
+ * cannot produce that with another that runs after it) and some are waiting already when the reader comes back;
+ * that alone says little, as a client often runs before the thread that has just woken it. Both are looked at now
+ * and then. If it is so time after time a further reader is let in, up to one for two processors; a reader that
+ * long finds it otherwise leaves again, because taking turns among idle readers doubles the cost of a request.
  *
  * Nothing spins: a thread reads, answers, or sleeps on a condition variable. The common path takes no lock.
  *
@@ -32,11 +36,13 @@
 #include <errno.h>
 #include <fuse_lowlevel.h>
 #include <linux/fuse.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -47,9 +53,12 @@ enum {
 	BUFFER_SIZE = (1 << 20) + PAGE, /* the largest write, and room for the headers before it */
 	OPCODE_SLOTS = 64,
 	SLOW_NS = 100000,
-	QUEUED_NS = 3000,  /* a read that returns sooner found a request waiting */
-	QUEUED_RUN = 16,   /* this many in a row: clients work in parallel */
-	WAITED_RUN = 64,   /* this many without: one reader is enough again */
+	OUTLIER_NS = 1000000, /* what one request counts as at most */
+	SUSPECT_RUN = 16,     /* requests without sleep after which an opcode is not suspect any more */
+	LOOK_EVERY = 16,      /* requests, on average, between looks at the queue */
+	MIXED = 2,            /* requests since the last look that went back to the client before */
+	BUSY_RUN = 8,         /* looks in a row that found clients working in parallel: one reader more */
+	QUIET_RUN = 16,       /* looks in a row that did not: one fewer */
 	STOP_SIGNAL = SIGUSR1,
 };
 
@@ -60,8 +69,15 @@ struct worker {
 	void *buffer;
 	bool has_turn;
 	bool was_told;       /* by the operation itself that it may block */
-	unsigned queued_run, waited_run;
-	uint64_t answered_ns;
+	/* What it sees of the load. */
+	unsigned until_look, busy_run, quiet_run, mixed;
+	uint32_t random, client, client_before;
+};
+
+/* What the past tells of an opcode. Relaxed: a guess; two threads that learn at once may lose a lesson. */
+struct habit {
+	atomic_uint_fast32_t expected_ns;
+	atomic_uint suspect; /* counts down; 0: nothing is expected and nothing watched */
 };
 
 struct service {
@@ -79,9 +95,10 @@ struct service {
 	struct worker *workers;
 	unsigned thread_count, waiting, readers, wanted, running;
 
-	/* Relaxed: each is a figure or a flag that nothing else is ordered by; the event that follows orders the
-	 * flags for the one who waits for it. */
-	atomic_uint_fast64_t expected_ns[OPCODE_SLOTS];
+	struct habit habits[OPCODE_SLOTS];
+
+	/* Relaxed: each is a flag that nothing else is ordered by; the event that follows orders it for the one who
+	 * waits for it. */
 	atomic_bool stopping, live, ended, watch_staged;
 	atomic_int error;
 };
@@ -204,8 +221,7 @@ static bool take_turn(struct worker *w)
 	if (go) {
 		s->readers++;
 		w->has_turn = true;
-		w->queued_run = w->waited_run = 0;
-		w->answered_ns = monotonic_ns();
+		w->busy_run = w->quiet_run = 0;
 	}
 	pthread_mutex_unlock(&s->mu);
 	return go;
@@ -234,22 +250,47 @@ static void retire_reader(struct worker *w)
 	pthread_mutex_unlock(&s->mu);
 }
 
-/* Lets readers in or leaves, by how requests have come of late. */
-static void weigh_load(struct worker *w, uint64_t waited_ns)
+/* Not at regular distances: clients repeat the same few requests, and these would always meet the same one. */
+static bool is_time_to_look(struct worker *w)
 {
-	if (waited_ns < QUEUED_NS) {
-		w->waited_run = 0;
-		if (++w->queued_run < QUEUED_RUN)
-			return;
-		w->queued_run = 0;
+	if (w->until_look-- > 0)
+		return false;
+	w->random = w->random * 1664525u + 1013904223u;
+	w->until_look = LOOK_EVERY / 2 + (w->random >> 16) % LOOK_EVERY;
+	return true;
+}
+
+/* Thread 0 is the kernel's own. */
+static void note_client(struct worker *w, uint32_t client)
+{
+	if (client == w->client || client == 0)
+		return;
+	if (client == w->client_before)
+		w->mixed++;
+	w->client_before = w->client;
+	w->client = client;
+}
+
+static bool is_request_waiting(const struct service *s)
+{
+	struct pollfd p = { .fd = s->fuse_fd, .events = POLLIN };
+	return poll(&p, 1, 0) > 0;
+}
+
+/* Lets a reader in or leaves, by how it has been of late. */
+static void weigh_load(struct worker *w)
+{
+	bool busy = w->mixed >= MIXED && is_request_waiting(w->service);
+	w->mixed = 0;
+	w->busy_run = busy ? w->busy_run + 1 : 0;
+	w->quiet_run = busy ? 0 : w->quiet_run + 1;
+	if (w->busy_run == BUSY_RUN) {
+		w->busy_run = 0;
 		admit_reader(w->service);
-		return;
+	} else if (w->quiet_run == QUIET_RUN) {
+		w->quiet_run = 0;
+		retire_reader(w);
 	}
-	w->queued_run = 0;
-	if (++w->waited_run < WAITED_RUN)
-		return;
-	w->waited_run = 0;
-	retire_reader(w);
 }
 
 /* ---- Requests ---- */
@@ -260,21 +301,46 @@ static bool always_may_block(uint32_t opcode)
 	case FUSE_FSYNC:
 	case FUSE_FSYNCDIR:
 	case FUSE_SYNCFS:
-	case FUSE_RENAME: /* of a directory: every key below it */
-	case FUSE_RENAME2:
-	case FUSE_FALLOCATE:
-	case FUSE_COPY_FILE_RANGE:
 		return true;
 	}
 	return false;
 }
 
-static void learn(atomic_uint_fast64_t *expected_ns, uint64_t took_ns)
+static bool is_expected_to_block(struct habit *h)
 {
-	uint64_t expected = atomic_load_explicit(expected_ns, memory_order_relaxed);
-	uint64_t next = took_ns > expected ? took_ns : expected - (expected - took_ns) / 8;
-	if (next != expected)
-		atomic_store_explicit(expected_ns, next, memory_order_relaxed);
+	return atomic_load_explicit(&h->expected_ns, memory_order_relaxed) > SLOW_NS;
+}
+
+static bool is_suspect(struct habit *h)
+{
+	return atomic_load_explicit(&h->suspect, memory_order_relaxed) > 0;
+}
+
+static void suspect(struct habit *h)
+{
+	atomic_store_explicit(&h->suspect, SUSPECT_RUN, memory_order_relaxed);
+}
+
+/* Times that this thread gave up its processor to wait for something. */
+static long count_sleeps(void)
+{
+	struct rusage usage;
+	return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nvcsw : 0;
+}
+
+/* Of a suspect: what a request took that slept, or did not. */
+static void learn(struct habit *h, bool slept, uint64_t took_ns)
+{
+	uint_fast32_t expected = atomic_load_explicit(&h->expected_ns, memory_order_relaxed);
+	uint_fast32_t counted = !slept ? 0 : took_ns < OUTLIER_NS ? (uint_fast32_t)took_ns : OUTLIER_NS;
+	unsigned left = atomic_load_explicit(&h->suspect, memory_order_relaxed);
+	if (slept && took_ns > SLOW_NS)
+		left = SUSPECT_RUN;
+	else if (left > 0)
+		left--;
+	expected = left > 0 ? expected - expected / 8 + counted / 8 : 0;
+	atomic_store_explicit(&h->expected_ns, expected, memory_order_relaxed);
+	atomic_store_explicit(&h->suspect, left, memory_order_relaxed);
 }
 
 static void end(struct service *s, int error)
@@ -306,28 +372,37 @@ static size_t receive(struct worker *w)
 	return 0;
 }
 
+/* Has libfuse decode the request, call the operation and so reply; learns from it. */
+static void process(struct worker *w, size_t size, struct habit *h)
+{
+	struct fuse_buf buf = { .size = size, .mem = w->buffer };
+	bool watched = is_suspect(h);
+	long sleeps = watched ? count_sleeps() : 0;
+	uint64_t begin = monotonic_ns();
+	w->was_told = false;
+
+	fuse_session_process_buf(w->service->session, &buf);
+
+	uint64_t took = monotonic_ns() - begin;
+	/* An operation that says so itself, one in many of its kind, tells nothing about the others. */
+	if (w->was_told)
+		return;
+	if (watched)
+		learn(h, count_sleeps() != sleeps, took);
+	else if (took > SLOW_NS)
+		suspect(h);
+}
+
 static void answer(struct worker *w, size_t size)
 {
 	struct service *s = w->service;
 	const struct fuse_in_header *in = w->buffer;
 	uint32_t opcode = in->opcode; /* the buffer is libfuse's from here on */
-	atomic_uint_fast64_t *expected = &s->expected_ns[opcode % OPCODE_SLOTS];
-	uint64_t begin = monotonic_ns();
-	if (w->has_turn && opcode != FUSE_INIT) {
-		weigh_load(w, begin - w->answered_ns);
-		if (w->has_turn && (always_may_block(opcode) ||
-				atomic_load_explicit(expected, memory_order_relaxed) > SLOW_NS))
-			pass_turn_on(w);
-	}
-
-	w->was_told = false;
-	struct fuse_buf buf = { .size = size, .mem = w->buffer };
-	fuse_session_process_buf(s->session, &buf);
-
-	w->answered_ns = monotonic_ns();
-	/* An operation that says so itself, one in many of its kind, tells nothing about the others. */
-	if (!w->was_told)
-		learn(expected, w->answered_ns - begin);
+	struct habit *h = &s->habits[opcode % OPCODE_SLOTS];
+	note_client(w, in->pid);
+	if (w->has_turn && (always_may_block(opcode) || is_expected_to_block(h)))
+		pass_turn_on(w);
+	process(w, size, h);
 	if (opcode == FUSE_INIT) {
 		set(&s->live, true);
 		announce(s);
@@ -354,6 +429,8 @@ static void *worker_main(void *arg)
 			size_t size = receive(w);
 			if (size > 0)
 				answer(w, size);
+			if (w->has_turn && service_is_live(s) && is_time_to_look(w))
+				weigh_load(w);
 		}
 		if (w->has_turn) {
 			pthread_mutex_lock(&s->mu);
@@ -387,7 +464,8 @@ struct service *service_new(struct mount *m, int event_fd)
 	s->event_fd = event_fd;
 	s->max_threads = m->options.max_threads;
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
-	s->max_readers = processors < 1 ? 1 : (unsigned)processors;
+	/* The clients that give them work need processors as well. */
+	s->max_readers = processors < 4 ? 1 : (unsigned)processors / 2;
 	if (s->max_readers > s->max_threads)
 		s->max_readers = s->max_threads;
 	s->wanted = 1;

@@ -254,6 +254,10 @@ static void attend(struct session *s, struct daemon *daemon)
 static bool report_end(const struct session *s)
 {
 	int error = 0;
+	if (!s->announced) {
+		log_error("%s: the mount ended before it was live", s->m->options.mountpoint);
+		return false;
+	}
 	if (s->ending)
 		return true;
 	if (!service_has_ended(s->service, &error) || error == 0) {
