@@ -174,7 +174,9 @@ static bool make_tune(struct control_state *c)
 		c->tune_files[count++] = tune_file(engine_info->name, engine_info->changeable, ID_TUNE_ENGINE + i);
 	for (size_t i = 0; i < count; i++)
 		c->tune_children[i] = &c->tune_files[i];
-	c->tune = (struct control_entry){ .name = "tune", .mode = S_IFDIR | 0555, .children = c->tune_children, .id = ID_TUNE };
+	c->tune = (struct control_entry){
+		.name = "tune", .mode = S_IFDIR | 0555, .children = c->tune_children, .id = ID_TUNE,
+	};
 	return true;
 }
 
@@ -186,7 +188,9 @@ static bool make_root(struct control_state *c, const char *name)
 	for (size_t i = 0; i < FILE_COUNT; i++)
 		c->root_children[i] = &files[i];
 	c->root_children[FILE_COUNT] = &c->tune;
-	c->root = (struct control_entry){ .name = name, .mode = S_IFDIR | 0555, .children = c->root_children, .id = ID_ROOT };
+	c->root = (struct control_entry){
+		.name = name, .mode = S_IFDIR | 0555, .children = c->root_children, .id = ID_ROOT,
+	};
 	return true;
 }
 

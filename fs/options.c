@@ -45,7 +45,8 @@ enum { DAY_MS = 24 * 60 * 60 * 1000 };
 #define AT(field) offsetof(struct mount_options, field)
 
 static const struct option_row rows[] = {
-	{ { "ro", NULL, "", "", "", false, "Mount read-only: the database is opened for reading, and no file of it changes." },
+	{ { "ro", NULL, "", "", "", false,
+	    "Mount read-only: the database is opened for reading, and no file of it changes." },
 	  KIND_ON, AT(read_only), 0, 0 },
 	{ { "rw", NULL, "", "", "", false, "Mount for reading and writing (default)." }, KIND_OFF, AT(read_only), 0, 0 },
 	{ { "allow_other", NULL, "", "", "", false,
@@ -122,9 +123,6 @@ static int no_memory(char *sentence, size_t cap)
 bool mount_options_init(struct mount_options *o)
 {
 	*o = (struct mount_options){
-		/* Root may do everything anyway, and while nobody else is let in a check by the kernel would only cost a
-		 * request for the directory's attributes after each change in it. */
-		.default_permissions = geteuid() != 0,
 		.uid = getuid(),
 		.gid = getgid(),
 		.umask = 022,
@@ -228,7 +226,7 @@ static int set_ctldir(struct mount_options *o, const char *value, char *sentence
 /* What is known beyond the options' values while a command line is read. */
 struct parse {
 	struct mount_options *o;
-	bool log_chosen;
+	bool log_chosen, permissions_chosen;
 	bool presets;        /* this pass applies presets, and only those */
 	char *passed;        /* ",noatime,nodev": for libfuse */
 	char *sentence;
@@ -259,11 +257,11 @@ static int set_row(struct parse *p, const struct option_row *row, const char *va
 	switch (row->kind) {
 	case KIND_ON:
 		*(bool *)field = true;
-		/* Whoever else is let in is checked, unless the next option says otherwise. */
-		o->default_permissions |= field == &o->allow_other;
+		p->permissions_chosen |= field == &o->default_permissions;
 		return 0;
 	case KIND_OFF:
 		*(bool *)field = false;
+		p->permissions_chosen |= field == &o->default_permissions;
 		return 0;
 	case KIND_NUMBER:
 		return set_number(row, value, field, p->sentence, p->cap);
@@ -510,6 +508,20 @@ static bool make_fuse_options(struct mount_options *o, const char *passed)
 	return true;
 }
 
+/* What follows from the other options where nothing was said. */
+static void derive_defaults(struct parse *p)
+{
+	struct mount_options *o = p->o;
+	if (!p->log_chosen)
+		o->log_syslog = !o->foreground;
+	/* Root may do everything anyway, and while nobody else is let in a check by the kernel would only cost a request
+	 * for the directory's attributes after each change in it. */
+	if (!p->permissions_chosen)
+		o->default_permissions = o->allow_other || geteuid() != 0;
+	if (o->single_thread)
+		o->max_threads = 1;
+}
+
 static int take_operands(struct parse *p, int count, char **operands)
 {
 	struct mount_options *o = p->o;
@@ -533,12 +545,9 @@ int mount_options_parse(struct mount_options *o, int argc, char **argv, char *ou
 	p.presets = false;
 	if (!result && !o->show_help && !o->show_version)
 		result = parse_pass(&p, argc, argv, &operands);
+	derive_defaults(&p);
 	if (!result && !o->show_help && !o->show_version)
 		result = take_operands(&p, argc - operands, argv + operands);
-	if (!p.log_chosen)
-		o->log_syslog = !o->foreground;
-	if (o->single_thread)
-		o->max_threads = 1;
 	free(p.passed);
 	return result;
 }
@@ -546,8 +555,8 @@ int mount_options_parse(struct mount_options *o, int argc, char **argv, char *ou
 /* ---- Help ---- */
 
 /* Completion reads these lines: four blanks, the name, '=' if it takes a value; one line an option. */
-static void print_option(FILE *out, const char *name, const char *argument, const char *default_text, const char *help,
-	int help_len)
+static void print_option(FILE *out, const char *name, const char *argument, const char *default_text,
+	const char *help, int help_len)
 {
 	char text[64];
 	snprintf(text, sizeof(text), "%s%s%s", name, argument ? "=" : "", argument ? argument : "");

@@ -67,7 +67,6 @@ static void test_defaults(void **state)
 	assert_string_equal(o.db_dir, "/nowhere/db");
 	assert_string_equal(o.mountpoint, "/nowhere/mnt");
 	assert_string_equal(o.ctldir, ".wombat");
-	assert_true(o.default_permissions);
 	assert_true(o.log_syslog);
 	assert_false(o.read_only || o.allow_other || o.noxattr || o.writeback_cache || o.foreground || o.have_uid);
 	assert_int_equal(o.uid, getuid());
@@ -75,8 +74,30 @@ static void test_defaults(void **state)
 	assert_int_equal(o.commit_idle_ms, 5000);
 	assert_int_equal(o.commit_age_ms, 60000);
 	assert_int_equal(o.max_threads, 4);
-	assert_string_equal(o.fuse_options, "fsname=/nowhere/db,subtype=wombatfs,default_permissions");
 	mount_options_done(&o);
+}
+
+/* The kernel checks who does what, but where root is alone: unless something was said. */
+static void test_default_permissions(void **state)
+{
+	static const struct { const char *list; bool for_root, for_others; } cases[] = {
+		{ "rw", false, true },
+		{ "allow_other", true, true },
+		{ "default_permissions", true, true },
+		{ "no_default_permissions", false, false },
+		{ "no_default_permissions,allow_other", false, false },
+		{ "allow_other,no_default_permissions", false, false },
+		{ "no_default_permissions,default_permissions", true, true },
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct mount_options o;
+		assert_int_equal(PARSE(&o, "/db", "/mnt", "-o", cases[i].list), 0);
+		bool expected = geteuid() == 0 ? cases[i].for_root : cases[i].for_others;
+		assert_int_equal(o.default_permissions, expected);
+		assert_int_equal(strstr(o.fuse_options, ",default_permissions") != NULL, expected);
+		mount_options_done(&o);
+	}
 }
 
 static void test_flags_stand_anywhere(void **state)
@@ -129,7 +150,8 @@ static void test_later_options_win(void **state)
 {
 	struct mount_options o;
 	(void)state;
-	assert_int_equal(PARSE(&o, "/db", "/mnt", "-o", "ro,rw,umask=0,umask=027,default_permissions,no_default_permissions"), 0);
+	assert_int_equal(PARSE(&o, "/db", "/mnt", "-o", "ro,rw,umask=0,umask=027,default_permissions",
+		"-o", "no_default_permissions"), 0);
 	assert_false(o.read_only || o.default_permissions);
 	assert_int_equal(o.umask, 027);
 	assert_string_equal(o.fuse_options, "fsname=/db,subtype=wombatfs");
@@ -160,11 +182,13 @@ static void test_a_preset_comes_first_wherever_it_stands(void **state)
 static void test_what_mount_gives_every_filesystem(void **state)
 {
 	(void)state;
-	assert_fuse_options("rw,dev,suid,noatime,sync",
-		"fsname=/db,subtype=wombatfs,default_permissions,dev,suid,noatime,sync");
-	assert_fuse_options("ro,nodev,nosuid,noexec", "fsname=/db,subtype=wombatfs,ro,default_permissions,nodev,nosuid,noexec");
-	assert_fuse_options("auto,noauto,user,user=joe,users,nofail,_netdev,relatime,defaults,comment=a=b,x-systemd.requires=/x,"
-			    "X-mount.mkdir,x-gvfs-show", "fsname=/db,subtype=wombatfs,default_permissions");
+	assert_fuse_options("allow_other,rw,dev,suid,noatime,sync",
+		"fsname=/db,subtype=wombatfs,allow_other,default_permissions,dev,suid,noatime,sync");
+	assert_fuse_options("default_permissions,ro,nodev,nosuid,noexec",
+		"fsname=/db,subtype=wombatfs,ro,default_permissions,nodev,nosuid,noexec");
+	assert_fuse_options("default_permissions,auto,noauto,user,user=joe,users,nofail,_netdev,relatime,defaults,comment=a=b,"
+			    "x-systemd.requires=/x,X-mount.mkdir,x-gvfs-show",
+		"fsname=/db,subtype=wombatfs,default_permissions");
 	assert_fuse_options(",,allow_other,", "fsname=/db,subtype=wombatfs,allow_other,default_permissions");
 }
 
@@ -172,7 +196,7 @@ static void test_commas_in_paths_and_values(void **state)
 {
 	struct mount_options o;
 	(void)state;
-	assert_int_equal(PARSE(&o, "/a,b\\c", "/mnt", "-o", "ctldir=x\\,y"), 0);
+	assert_int_equal(PARSE(&o, "/a,b\\c", "/mnt", "-o", "default_permissions,ctldir=x\\,y"), 0);
 	assert_string_equal(o.fuse_options, "fsname=/a\\,b\\\\c,subtype=wombatfs,default_permissions");
 	assert_string_equal(o.ctldir, "x,y");
 	mount_options_done(&o);
@@ -331,6 +355,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_default_permissions),
 		cmocka_unit_test(test_flags_stand_anywhere),
 		cmocka_unit_test(test_options_of_the_mount),
 		cmocka_unit_test(test_later_options_win),
