@@ -1,7 +1,12 @@
-/* Reading and writing manifests: see manifest_format.h for the layout. */
+/*
+ * Reading and writing manifests: see manifest_format.h for the layout.
+ *
+ * Each record is synced before the next is begun, and a manifest is never written to again after a failure or by
+ * a later process: each begins its own. So only the last record of a file can be torn by a crash, and a bad record
+ * with a whole one behind it is damage.
+ */
 #include "engine/version/manifest.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 
 #include "engine/base/alloc.h"
@@ -9,7 +14,6 @@
 #include "engine/base/crc32c.h"
 #include "engine/env/filename.h"
 #include "engine/version/manifest_format.h"
-#include "engine/version/version_set.h"
 
 struct manifest_writer {
 	struct env *env;
@@ -57,7 +61,7 @@ enum wombat_status manifest_create(struct env *env, const char *dir, uint64_t nu
 		return fail_no_memory();
 	w->env = env;
 	put_u64(header, MANIFEST_MAGIC);
-	put_u32(header + 8, MANIFEST_VERSION);
+	put_u32(header + MANIFEST_VERSION_OFFSET, MANIFEST_VERSION);
 	put_u32(header + MANIFEST_CRC_OFFSET, crc32c(0, header, MANIFEST_CRC_OFFSET));
 	enum wombat_status s = env->calls->writer_open(env, path, 4096, 0, &w->file);
 	if (s != WOMBAT_OK) {
@@ -74,10 +78,7 @@ enum wombat_status manifest_create(struct env *env, const char *dir, uint64_t nu
 		s = write_current(env, dir, number);
 	if (s != WOMBAT_OK) {
 		/* CURRENT may name it already, or not: the file stays for the next open to judge. */
-		char cause[512];
-		snprintf(cause, sizeof cause, "%s", status_detail());
 		manifest_close(w);
-		status_set_detail(cause);
 		return s;
 	}
 	*out = w;
@@ -98,8 +99,11 @@ void manifest_close(struct manifest_writer *w)
 {
 	if (!w)
 		return;
-	/* Every record was synced, so nothing can be lost here. */
-	w->env->calls->writer_close(w->file);
+	/* Every record that counts was synced, so a failure here loses nothing, nor may it hide the one before. */
+	char cause[512];
+	snprintf(cause, sizeof cause, "%s", status_detail());
+	(void)w->env->calls->writer_close(w->file);
+	status_set_detail(cause);
 	mem_free(w);
 }
 
@@ -112,29 +116,35 @@ void manifest_remove(struct env *env, const char *dir, uint64_t number)
 
 /* ---- Reading ------------------------------------------------------------------------------- */
 
+/* NAME, newline, the checksum of both as hexadecimal digits, newline; nothing else. */
+static bool parse_current(struct wombat_slice text, uint64_t *out_number)
+{
+	char name[32], crc[16];
+	const uint8_t *newline = text.size ? memchr(text.data, '\n', text.size) : NULL;
+	size_t n = newline ? (size_t)(newline - text.data) : 0;
+	if (n == 0 || n >= sizeof name)
+		return false;
+	memcpy(name, text.data, n);
+	name[n] = 0;
+	size_t digits = (size_t)snprintf(crc, sizeof crc, "%08x\n", crc32c(0, text.data, n + 1));
+	return slice_equal(slice_make(newline + 1, text.size - n - 1), slice_make(crc, digits)) &&
+	       filename_parse(name, out_number) == FILE_MANIFEST;
+}
+
 enum wombat_status manifest_read_current(struct env *env, const char *dir, uint64_t *out_number)
 {
-	char path[FILENAME_PATH_MAX], name[32];
+	enum { CURRENT_MAX = 4096 };
+	char path[FILENAME_PATH_MAX];
 	struct buf text = { 0 };
+	uint64_t number;
 	if (!filename_path(path, dir, FILE_CURRENT, 0))
 		return fail(WOMBAT_INVALID, "the path %s is too long", dir);
-	enum wombat_status s = env_read_file(env, path, 4096, &text);
-	if (s == WOMBAT_OK)
-		s = buf_append_byte(&text, 0);
-	if (s == WOMBAT_OK) {
-		const char *line = (const char *)text.data, *newline = strchr(line, '\n');
-		size_t n = newline ? (size_t)(newline - line) : 0;
-		char crc[16];
-		snprintf(crc, sizeof crc, "%08x\n", crc32c(0, line, n + 1));
+	enum wombat_status s = env_read_file(env, path, CURRENT_MAX, &text);
+	if (s == WOMBAT_TOO_BIG || (s == WOMBAT_OK && !parse_current(buf_slice(&text), &number)))
 		s = fail(WOMBAT_CORRUPTION, "%s does not name a manifest with its checksum", path);
-		if (n > 0 && n < sizeof name && text.size == n + 1 + 9 + 1 && strcmp(newline + 1, crc) == 0) {
-			memcpy(name, line, n);
-			name[n] = 0;
-			if (filename_parse(name, out_number) == FILE_MANIFEST)
-				s = WOMBAT_OK;
-		}
-	}
 	buf_done(&text);
+	if (s == WOMBAT_OK)
+		*out_number = number;
 	return s;
 }
 
@@ -144,9 +154,10 @@ static enum wombat_status check_header(const struct buf *bytes, const char *path
 	if (bytes->size < MANIFEST_HEADER_SIZE || get_u64(p) != MANIFEST_MAGIC ||
 	    get_u32(p + MANIFEST_CRC_OFFSET) != crc32c(0, p, MANIFEST_CRC_OFFSET))
 		return fail(WOMBAT_CORRUPTION, "%s: its header at offset 0 is damaged", path);
-	if (get_u32(p + 8) > MANIFEST_VERSION || get_u32(p + 12) != 0)
-		return fail(WOMBAT_UNSUPPORTED, "%s was written by a newer version (%u, features %#x)", path, get_u32(p + 8),
-			    get_u32(p + 12));
+	uint32_t version = get_u32(p + MANIFEST_VERSION_OFFSET), features = get_u32(p + MANIFEST_INCOMPATIBLE_OFFSET);
+	if (version != MANIFEST_VERSION || (features & ~(uint32_t)MANIFEST_INCOMPATIBLE_KNOWN))
+		return fail(WOMBAT_UNSUPPORTED, "%s is of version %u with features %#x, which this version cannot read", path,
+			    version, features);
 	return WOMBAT_OK;
 }
 
@@ -163,7 +174,7 @@ static bool record_at(const struct buf *bytes, size_t offset, struct wombat_slic
 	return true;
 }
 
-/* Each record was synced before the next was begun: a bad one is a torn end only when nothing whole follows. */
+/* A bad record is a torn end only when nothing whole follows. */
 static enum wombat_status judge_end(const struct buf *bytes, size_t offset, const char *path)
 {
 	struct wombat_slice record;
@@ -173,8 +184,39 @@ static enum wombat_status judge_end(const struct buf *bytes, size_t offset, cons
 	return WOMBAT_OK;
 }
 
+/* Adds file and offset to what was said of a record. */
+static enum wombat_status fail_record(enum wombat_status s, const char *path, size_t offset)
+{
+	char cause[256];
+	if (s != WOMBAT_CORRUPTION && s != WOMBAT_UNSUPPORTED)
+		return s;
+	snprintf(cause, sizeof cause, "%s", status_detail());
+	return fail(s, "%s: the record at offset %zu: %s", path, offset, cause);
+}
+
+static enum wombat_status replay_records(const struct buf *bytes, const char *path,
+					 enum wombat_status (*each)(void *arg, struct wombat_slice record), void *arg,
+					 size_t *out_cut_bytes)
+{
+	size_t at = MANIFEST_HEADER_SIZE;
+	struct wombat_slice record;
+	while (record_at(bytes, at, &record)) {
+		enum wombat_status s = each(arg, record);
+		if (s != WOMBAT_OK)
+			return fail_record(s, path, at);
+		at += MANIFEST_RECORD_HEADER_SIZE + record.size;
+	}
+	/* The first record was durable before CURRENT named the file. */
+	if (at == MANIFEST_HEADER_SIZE)
+		return fail(WOMBAT_CORRUPTION, "%s: the record at offset %zu is damaged", path, at);
+	if (out_cut_bytes)
+		*out_cut_bytes = bytes->size - at;
+	return judge_end(bytes, at, path);
+}
+
 enum wombat_status manifest_replay(struct env *env, const char *dir, uint64_t number,
-				   enum wombat_status (*each)(void *arg, struct wombat_slice record), void *arg)
+				   enum wombat_status (*each)(void *arg, struct wombat_slice record), void *arg,
+				   size_t *out_cut_bytes)
 {
 	char path[FILENAME_PATH_MAX];
 	struct buf bytes = { 0 };
@@ -185,49 +227,8 @@ enum wombat_status manifest_replay(struct env *env, const char *dir, uint64_t nu
 		s = fail(WOMBAT_CORRUPTION, "%s is missing: CURRENT names it", path);
 	if (s == WOMBAT_OK)
 		s = check_header(&bytes, path);
-	size_t at = MANIFEST_HEADER_SIZE;
-	struct wombat_slice record;
-	bool first = true;
-	for (; s == WOMBAT_OK && record_at(&bytes, at, &record); first = false) {
-		s = each(arg, record);
-		at += MANIFEST_RECORD_HEADER_SIZE + record.size;
-	}
-	/* The first record was durable before CURRENT named the file. */
-	if (s == WOMBAT_OK && first)
-		s = fail(WOMBAT_CORRUPTION, "%s: the record at offset %d is damaged", path, MANIFEST_HEADER_SIZE);
 	if (s == WOMBAT_OK)
-		s = judge_end(&bytes, at, path);
+		s = replay_records(&bytes, path, each, arg, out_cut_bytes);
 	buf_done(&bytes);
 	return s;
-}
-
-/* ---- Check --------------------------------------------------------------------------------- */
-
-static enum wombat_status decode_only(void *arg, struct wombat_slice record)
-{
-	struct version_edit e;
-	uint64_t *count = arg;
-	enum wombat_status s = version_edit_decode(record, &e);
-	if (s != WOMBAT_OK)
-		return s;
-	version_edit_done(&e);
-	(*count)++;
-	return WOMBAT_OK;
-}
-
-enum wombat_status manifest_check(struct env *env, const char *dir,
-				  void (*report)(void *arg, bool is_damage, const char *sentence), void *arg)
-{
-	uint64_t number, edits = 0;
-	char text[128];
-	enum wombat_status s = manifest_read_current(env, dir, &number);
-	if (s == WOMBAT_OK)
-		s = manifest_replay(env, dir, number, decode_only, &edits);
-	if (s != WOMBAT_OK) {
-		report(arg, true, status_detail());
-		return s == WOMBAT_CORRUPTION || s == WOMBAT_UNSUPPORTED ? WOMBAT_CORRUPTION : s;
-	}
-	snprintf(text, sizeof text, "manifest %06" PRIu64 " with %" PRIu64 " edits read", number, edits);
-	report(arg, false, text);
-	return WOMBAT_OK;
 }

@@ -16,19 +16,25 @@
 enum {
 	MANIFEST_VERSION = 1,
 	MANIFEST_HEADER_SIZE = 32,
-	MANIFEST_RECORD_HEADER_SIZE = 8,
+	MANIFEST_VERSION_OFFSET = 8,
+	MANIFEST_INCOMPATIBLE_OFFSET = 12, /* a reader that does not know a bit must refuse the file */
+	MANIFEST_COMPATIBLE_OFFSET = 16,   /* a reader may ignore bits that it does not know */
 	MANIFEST_CRC_OFFSET = 28,
+	MANIFEST_RECORD_HEADER_SIZE = 8,
 	MANIFEST_RECORD_MAX = 1 << 28,
 	MANIFEST_FILE_MAX = 1 << 30,
 };
+_Static_assert(MANIFEST_CRC_OFFSET + 4 == MANIFEST_HEADER_SIZE, "the checksum ends the header");
+
+/* What this version knows of either kind of feature bits. */
+enum { MANIFEST_INCOMPATIBLE_KNOWN = 0, MANIFEST_COMPATIBLE_KNOWN = 0 };
 
 enum edit_tag {
 	EDIT_FLUSHED_SEQUENCE = 1, /* varint */
 	EDIT_LAST_SEQUENCE = 2,    /* varint */
 	EDIT_NEXT_FILE_NUMBER = 3, /* varint */
-	EDIT_WAL_EPOCH = 4,        /* varint */
-	EDIT_ADD_FILE = 5,         /* see version_edit.c */
-	EDIT_REMOVE_FILE = 6,      /* level varint, number varint */
+	EDIT_ADD_FILE = 4,         /* twelve varints and two keys, see version_edit.c */
+	EDIT_REMOVE_FILE = 5,      /* level varint, number varint */
 	EDIT_OPTIONAL = 128,       /* tags from here on: length varint and bytes; skipped when not known */
 };
 

@@ -1,4 +1,10 @@
-/* Versions: lookup over the levels, and the iterators and range tombstones that a scan needs. */
+/*
+ * Versions: lookup over the levels, and the iterators and range tombstones that a scan needs.
+ *
+ * What makes a lookup able to stop early: of one key, points and range tombstones alike, everything in a level is newer
+ * than everything in a deeper one, and everything in a table of level 0 newer than in those behind it in the list.
+ * The bounds of a table include its range tombstones, so a table that decides about a key is never passed by.
+ */
 #include "engine/version/version.h"
 
 #include <assert.h>
@@ -23,23 +29,51 @@ void file_meta_unref(struct file_meta *f)
 	mem_free(f);
 }
 
-/* Whether all keys of the file are before `key`. */
-static bool file_before(const struct file_meta *f, struct wombat_slice key)
+bool file_meta_before(const struct file_meta *f, struct wombat_slice key)
 {
 	int c = slice_compare(buf_slice(&f->summary.largest), key);
 	return c < 0 || (c == 0 && f->summary.largest_excluded);
 }
 
-static bool file_has(const struct file_meta *f, struct wombat_slice key)
+bool file_meta_has(const struct file_meta *f, struct wombat_slice key)
 {
-	return slice_compare(buf_slice(&f->summary.smallest), key) <= 0 && !file_before(f, key);
+	return slice_compare(buf_slice(&f->summary.smallest), key) <= 0 && !file_meta_before(f, key);
 }
 
 bool file_meta_overlaps(const struct file_meta *f, struct wombat_slice from, struct wombat_slice to)
 {
-	if (file_before(f, from))
+	if (file_meta_before(f, from))
 		return false;
 	return to.size == 0 || slice_compare(buf_slice(&f->summary.smallest), to) < 0;
+}
+
+struct key_span file_meta_span(const struct file_meta *f)
+{
+	return (struct key_span){ buf_slice(&f->summary.smallest), buf_slice(&f->summary.largest),
+				  f->summary.largest_excluded };
+}
+
+/* Whether all keys of the span are before `key`. */
+static bool span_before(const struct key_span *s, struct wombat_slice key)
+{
+	int c = slice_compare(s->end, key);
+	return c < 0 || (c == 0 && s->end_excluded);
+}
+
+bool key_span_overlaps(const struct key_span *a, const struct key_span *b)
+{
+	return !span_before(a, b->begin) && !span_before(b, a->begin);
+}
+
+void key_span_add(struct key_span *span, const struct key_span *more)
+{
+	if (slice_compare(more->begin, span->begin) < 0)
+		span->begin = more->begin;
+	int c = slice_compare(more->end, span->end);
+	if (c > 0 || (c == 0 && !more->end_excluded)) {
+		span->end = more->end;
+		span->end_excluded = more->end_excluded;
+	}
 }
 
 size_t file_list_find(const struct file_list *list, struct wombat_slice key)
@@ -47,12 +81,25 @@ size_t file_list_find(const struct file_list *list, struct wombat_slice key)
 	size_t lo = 0, hi = list->count;
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
-		if (file_before(list->files[mid], key))
+		if (file_meta_before(list->files[mid], key))
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
 	return lo;
+}
+
+bool version_level_overlaps(const struct version *v, unsigned level, const struct key_span *span)
+{
+	const struct file_list *list = &v->levels[level];
+	for (size_t i = level ? file_list_find(list, span->begin) : 0; i < list->count; i++) {
+		struct key_span file = file_meta_span(list->files[i]);
+		if (key_span_overlaps(&file, span))
+			return true;
+		if (level)
+			return false; /* It is the first that ends behind the span's begin: those behind it begin later. */
+	}
+	return false;
 }
 
 /* ---- Get ----------------------------------------------------------------------------------- */
@@ -69,7 +116,8 @@ struct lookup {
 	struct version_get_counts *counts;
 };
 
-/* One table's answer. Each costs a look into the table cache; a pointer kept in file_meta could save it. */
+/* One table's answer. Each costs a look into the table cache, and a counted pin there; an open table kept in file_meta
+ * would save both, if the cache could take it back when it must close files. */
 static enum wombat_status get_from(const struct lookup *l, const struct file_meta *f)
 {
 	struct table *table;
@@ -98,7 +146,7 @@ enum wombat_status version_get(struct version *v, struct table_cache *tables, st
 		/* All that is still to come is older than this file, and a tombstone over it decides. */
 		if (*cover > f->summary.largest_sequence)
 			return WOMBAT_NOT_FOUND;
-		if (!file_has(f, key))
+		if (!file_meta_has(f, key))
 			continue;
 		enum wombat_status s = get_from(&l, f);
 		if (s != WOMBAT_NOT_FOUND)
@@ -107,7 +155,7 @@ enum wombat_status version_get(struct version *v, struct table_cache *tables, st
 	for (unsigned level = 1; level < v->level_count && !*cover; level++) {
 		const struct file_list *list = &v->levels[level];
 		size_t at = file_list_find(list, key);
-		if (at == list->count || !file_has(list->files[at], key))
+		if (at == list->count || !file_meta_has(list->files[at], key))
 			continue;
 		enum wombat_status s = get_from(&l, list->files[at]);
 		if (s != WOMBAT_NOT_FOUND)
@@ -198,7 +246,7 @@ static enum wombat_status file_may_have_prefix(const struct file_meta *f, struct
 static bool bounds_allow_prefix(const struct file_meta *f, struct wombat_slice prefix)
 {
 	struct wombat_slice smallest = buf_slice(&f->summary.smallest);
-	if (file_before(f, prefix))
+	if (file_meta_before(f, prefix))
 		return false;
 	return slice_compare(smallest, prefix) <= 0 || slice_starts_with(smallest, prefix);
 }
@@ -235,9 +283,9 @@ void version_check_invariants(const struct version *v)
 				continue;
 			const struct file_meta *a = list->files[i - 1], *b = list->files[i];
 			if (level == 0)
-				assert(a->summary.largest_sequence >= b->summary.largest_sequence);
+				assert(a->summary.smallest_sequence > b->summary.largest_sequence);
 			else
-				assert(file_before(a, buf_slice(&b->summary.smallest)));
+				assert(file_meta_before(a, buf_slice(&b->summary.smallest)));
 			(void)a;
 			(void)b;
 		}

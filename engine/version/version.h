@@ -26,6 +26,19 @@ struct file_meta *file_meta_ref(struct file_meta *f);
 void file_meta_unref(struct file_meta *f);
 /* Whether some key k with from <= k < to could be in it (`to` empty: no bound). Keys as in tables. */
 bool file_meta_overlaps(const struct file_meta *f, struct wombat_slice from, struct wombat_slice to);
+/* Whether `key` is within its bounds; whether it is behind them. */
+bool file_meta_has(const struct file_meta *f, struct wombat_slice key);
+bool file_meta_before(const struct file_meta *f, struct wombat_slice key);
+
+/* The keys from `begin` to `end`, which is one of them unless `end_excluded`. Borrows the bytes. */
+struct key_span {
+	struct wombat_slice begin, end;
+	bool end_excluded;
+};
+struct key_span file_meta_span(const struct file_meta *f);
+bool key_span_overlaps(const struct key_span *a, const struct key_span *b);
+/* Widens `span` to include `more`. */
+void key_span_add(struct key_span *span, const struct key_span *more);
 
 struct version {
 	atomic_int refs;
@@ -72,6 +85,8 @@ MUST_CHECK enum wombat_status version_may_have_prefix(struct version *v, struct 
 	struct wombat_slice prefix, bool *out);
 /* Index of the first file of a deeper level whose largest key is >= key. */
 size_t file_list_find(const struct file_list *list, struct wombat_slice key);
+/* Whether a level could hold a key of the span. */
+bool version_level_overlaps(const struct version *v, unsigned level, const struct key_span *span);
 /* Asserts order, disjointness, sums. */
 void version_check_invariants(const struct version *v);
 

@@ -10,7 +10,11 @@
 
 #include "engine/base/alloc.h"
 #include "engine/base/coding.h"
+#include "engine/base/ikey.h"
 #include "engine/version/manifest_format.h"
+
+/* Far beyond what can be used up, and far from where adding one would wrap. */
+#define FILE_NUMBER_MAX (UINT64_MAX >> 1)
 
 void version_edit_init(struct version_edit *e)
 {
@@ -117,8 +121,6 @@ enum wombat_status version_edit_encode(const struct version_edit *e, struct buf 
 		s = encode_field(out, e->has_last_sequence, EDIT_LAST_SEQUENCE, e->last_sequence);
 	if (s == WOMBAT_OK)
 		s = encode_field(out, e->has_next_file_number, EDIT_NEXT_FILE_NUMBER, e->next_file_number);
-	if (s == WOMBAT_OK)
-		s = encode_field(out, e->has_wal_epoch, EDIT_WAL_EPOCH, e->wal_epoch);
 	for (size_t i = 0; i < e->removed_count && s == WOMBAT_OK; i++) {
 		uint64_t values[3] = { EDIT_REMOVE_FILE, e->removed[i].level, e->removed[i].number };
 		s = encode_varints(out, values, 3);
@@ -143,11 +145,34 @@ static bool decode_varints(struct cursor *c, uint64_t *out, size_t count)
 	return true;
 }
 
+static enum wombat_status decode_number(struct cursor *c, uint64_t max, bool *out_has, uint64_t *out)
+{
+	uint64_t v;
+	if (!cursor_varint(c, &v) || v > max)
+		return bad_edit();
+	*out_has = true;
+	*out = v;
+	return WOMBAT_OK;
+}
+
+/* Whether a table can be so: what the manifest says of it is relied on without a look into the table. */
+static bool file_possible(const uint64_t v[12], struct wombat_slice smallest, struct wombat_slice largest)
+{
+	bool excluded = v[11] & EDIT_FILE_LARGEST_EXCLUDED;
+	int order = slice_compare(smallest, largest);
+	return v[0] < LEVELS_MAX && v[1] > 0 && v[1] <= FILE_NUMBER_MAX && v[4] <= v[3] && v[8] <= v[9] &&
+	       v[9] <= SEQUENCE_MAX && smallest.size > 0 && (order < 0 || (order == 0 && !excluded));
+}
+
 static enum wombat_status decode_file(struct cursor *c, struct version_edit *out)
 {
 	uint64_t v[12];
 	struct wombat_slice smallest, largest;
-	if (!decode_varints(c, v, 12) || !cursor_slice(c, &smallest) || !cursor_slice(c, &largest) || v[0] >= LEVELS_MAX)
+	if (!decode_varints(c, v, 12) || !cursor_slice(c, &smallest) || !cursor_slice(c, &largest))
+		return bad_edit();
+	if (v[11] & ~(uint64_t)EDIT_FILE_LARGEST_EXCLUDED)
+		return fail(WOMBAT_UNSUPPORTED, "a manifest record has file flags %#" PRIx64 ", of a newer version", v[11]);
+	if (!file_possible(v, smallest, largest))
 		return bad_edit();
 	struct table_summary t = {
 		.file_bytes = v[2], .entries = v[3], .deletes = v[4], .range_deletes = v[5], .raw_key_bytes = v[6],
@@ -169,20 +194,11 @@ static enum wombat_status decode_field(struct cursor *c, uint64_t tag, struct ve
 	struct wombat_slice skipped;
 	switch (tag) {
 	case EDIT_FLUSHED_SEQUENCE:
-		out->has_flushed_sequence = true;
-		return cursor_varint(c, &out->flushed_sequence) ? WOMBAT_OK : bad_edit();
+		return decode_number(c, SEQUENCE_MAX, &out->has_flushed_sequence, &out->flushed_sequence);
 	case EDIT_LAST_SEQUENCE:
-		out->has_last_sequence = true;
-		return cursor_varint(c, &out->last_sequence) ? WOMBAT_OK : bad_edit();
+		return decode_number(c, SEQUENCE_MAX, &out->has_last_sequence, &out->last_sequence);
 	case EDIT_NEXT_FILE_NUMBER:
-		out->has_next_file_number = true;
-		return cursor_varint(c, &out->next_file_number) ? WOMBAT_OK : bad_edit();
-	case EDIT_WAL_EPOCH:
-		if (!cursor_varint(c, v) || v[0] > UINT32_MAX)
-			return bad_edit();
-		out->has_wal_epoch = true;
-		out->wal_epoch = (uint32_t)v[0];
-		return WOMBAT_OK;
+		return decode_number(c, FILE_NUMBER_MAX, &out->has_next_file_number, &out->next_file_number);
 	case EDIT_ADD_FILE:
 		return decode_file(c, out);
 	case EDIT_REMOVE_FILE:
@@ -218,6 +234,10 @@ enum wombat_status version_edit_to_text(const struct version_edit *e, struct buf
 	enum wombat_status s = WOMBAT_OK;
 	if (e->has_flushed_sequence)
 		s = buf_printf(out, "flushed up to sequence %" PRIu64 "; ", e->flushed_sequence);
+	if (e->has_last_sequence && s == WOMBAT_OK)
+		s = buf_printf(out, "last sequence %" PRIu64 "; ", e->last_sequence);
+	if (e->has_next_file_number && s == WOMBAT_OK)
+		s = buf_printf(out, "next file %06" PRIu64 "; ", e->next_file_number);
 	for (size_t i = 0; i < e->removed_count && s == WOMBAT_OK; i++)
 		s = buf_printf(out, "level %u -%06" PRIu64 "; ", e->removed[i].level, e->removed[i].number);
 	for (size_t i = 0; i < e->added_count && s == WOMBAT_OK; i++)

@@ -1,5 +1,6 @@
 /*
- * One atomic change to the set of files, as a manifest record says it.
+ * One atomic change to the set of files, as a manifest record says it. What it removes is gone before what it adds
+ * comes, in whatever order the two were put in.
  */
 #ifndef WOMBAT_VERSION_VERSION_EDIT_H
 #define WOMBAT_VERSION_VERSION_EDIT_H
@@ -7,11 +8,10 @@
 #include "engine/version/version.h"
 
 struct version_edit {
-	bool has_flushed_sequence, has_last_sequence, has_next_file_number, has_wal_epoch;
+	bool has_flushed_sequence, has_last_sequence, has_next_file_number;
 	uint64_t flushed_sequence; /* changes up to it are in tables: the WAL's replay begins behind */
 	uint64_t last_sequence;
 	uint64_t next_file_number;
-	uint32_t wal_epoch;
 	struct version_edit_file {
 		unsigned level;
 		struct file_meta *file; /* counted by the edit */
@@ -33,7 +33,8 @@ MUST_CHECK enum wombat_status version_edit_add(struct version_edit *e, unsigned 
 MUST_CHECK enum wombat_status version_edit_add_file(struct version_edit *e, unsigned level, struct file_meta *file);
 MUST_CHECK enum wombat_status version_edit_remove(struct version_edit *e, unsigned level, uint64_t number);
 MUST_CHECK enum wombat_status version_edit_encode(const struct version_edit *e, struct buf *out);
-/* WOMBAT_CORRUPTION, or WOMBAT_UNSUPPORTED for a tag that must be understood and is not. */
+/* WOMBAT_CORRUPTION: not an edit, or one that says what cannot be. WOMBAT_UNSUPPORTED: a tag or flag that must be
+ * understood and is not. */
 MUST_CHECK enum wombat_status version_edit_decode(struct wombat_slice bytes, struct version_edit *out);
 MUST_CHECK enum wombat_status version_edit_to_text(const struct version_edit *e, struct buf *out);
 

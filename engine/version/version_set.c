@@ -7,6 +7,7 @@
  */
 #include "engine/version/version_set.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #include "engine/base/alloc.h"
 #include "engine/env/filename.h"
 #include "engine/version/manifest.h"
+#include "engine/version/replay.h"
 
 struct version_set {
 	/* Fixed after open. */
@@ -25,13 +27,16 @@ struct version_set {
 	bool read_only;
 
 	atomic_uint_fast64_t next_file_number; /* relaxed: any unused number will do */
+	atomic_uint_fast64_t manifest_number;  /* relaxed: written by the applying thread only */
 	atomic_uint_fast64_t manifest_bytes;   /* relaxed: a figure */
 
 	/* Guarded by the state lock. */
 	struct version_shape shape;
-	uint64_t last_sequence, flushed_sequence, manifest_number;
+	uint64_t last_sequence, flushed_sequence; /* written by the applying thread only, which reads them without it */
+	struct version_claim *claims;
 	bool applying;
 	struct condition applied;
+
 	struct manifest_writer *manifest;      /* the applying thread's; NULL: begin a new one */
 
 	struct mutex mu;
@@ -62,15 +67,15 @@ void version_unref(struct version *v)
 	/* Acquire and release: whoever frees sees what the others did with it. */
 	if (!v || atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) != 1)
 		return;
-	if (v->newer) {
-		mutex_lock(&v->set->mu);
-		v->newer->older = v->older;
-		v->older->newer = v->newer;
-		mutex_unlock(&v->set->mu);
-	}
+	struct version_set *s = v->set;
+	mutex_lock(&s->mu);
+	v->newer->older = v->older;
+	v->older->newer = v->newer;
+	mutex_unlock(&s->mu);
 	version_free(v);
 }
 
+/* Not yet in the list of versions: version_free() ends it until install(). */
 static struct version *version_new(struct version_set *s)
 {
 	struct version *v = mem_zalloc(sizeof *v);
@@ -121,28 +126,63 @@ static bool is_removed(const struct version_edit *e, unsigned level, uint64_t nu
 	return false;
 }
 
+/* What the edit adds to a level, in the level's order. NULL in *out when it is nothing. */
+static enum wombat_status added_files(const struct version_edit *e, unsigned level, struct file_meta ***out, size_t *count)
+{
+	size_t n = 0;
+	*out = NULL;
+	for (size_t i = 0; i < e->added_count; i++)
+		n += e->added[i].level == level;
+	*count = n;
+	if (n == 0)
+		return WOMBAT_OK;
+	struct file_meta **files = mem_alloc(n * sizeof *files);
+	if (!files)
+		return fail_no_memory();
+	n = 0;
+	for (size_t i = 0; i < e->added_count; i++)
+		if (e->added[i].level == level)
+			files[n++] = e->added[i].file;
+	qsort(files, n, sizeof *files, level ? compare_smallest : compare_newest);
+	*out = files;
+	return WOMBAT_OK;
+}
+
+static void append_file(struct version *v, unsigned level, struct file_meta *f)
+{
+	struct file_list *list = &v->levels[level];
+	list->files[list->count++] = file_meta_ref(f);
+	list->bytes += f->summary.file_bytes;
+	v->range_delete_files += f->summary.range_deletes > 0;
+}
+
+/* Merges what `from` has and keeps with what the edit adds. */
 static enum wombat_status build_level(struct version *v, unsigned level, const struct version *from,
 				      const struct version_edit *e)
 {
-	struct file_list *list = &v->levels[level];
-	size_t max = (from ? from->levels[level].count : 0) + e->added_count;
-	if (max == 0)
-		return WOMBAT_OK;
-	list->files = mem_alloc(max * sizeof *list->files);
-	if (!list->files)
+	static const struct file_list nothing;
+	const struct file_list *old = from ? &from->levels[level] : &nothing;
+	struct file_meta **added;
+	size_t added_count, at = 0;
+	enum wombat_status s = added_files(e, level, &added, &added_count);
+	if (s != WOMBAT_OK || old->count + added_count == 0)
+		return s;
+	v->levels[level].files = mem_alloc((old->count + added_count) * sizeof *old->files);
+	if (!v->levels[level].files) {
+		mem_free(added);
 		return fail_no_memory();
-	for (size_t i = 0; from && i < from->levels[level].count; i++)
-		if (!is_removed(e, level, from->levels[level].files[i]->number))
-			list->files[list->count++] = file_meta_ref(from->levels[level].files[i]);
-	for (size_t i = 0; i < e->added_count; i++)
-		if (e->added[i].level == level)
-			list->files[list->count++] = file_meta_ref(e->added[i].file);
-	if (list->count)
-		qsort(list->files, list->count, sizeof *list->files, level ? compare_smallest : compare_newest);
-	for (size_t i = 0; i < list->count; i++) {
-		list->bytes += list->files[i]->summary.file_bytes;
-		v->range_delete_files += list->files[i]->summary.range_deletes > 0;
 	}
+	for (size_t i = 0; i < old->count; i++) {
+		if (e->removed_count && is_removed(e, level, old->files[i]->number))
+			continue;
+		while (at < added_count &&
+		       (level ? compare_smallest : compare_newest)(&added[at], &old->files[i]) < 0)
+			append_file(v, level, added[at++]);
+		append_file(v, level, old->files[i]);
+	}
+	while (at < added_count)
+		append_file(v, level, added[at++]);
+	mem_free(added);
 	return WOMBAT_OK;
 }
 
@@ -194,10 +234,11 @@ struct version *version_set_current(struct version_set *s)
 
 void version_set_set_shape(struct version_set *s, struct version_shape shape)
 {
+	mutex_assert_held(s->state);
 	shape.max_levels = s->shape.max_levels;
 	s->shape = shape;
 	mutex_lock(&s->mu);
-	set_scores(s, s->current); /* Read under the state lock, which the caller holds. */
+	set_scores(s, s->current); /* They are read under the state lock, which the caller holds. */
 	mutex_unlock(&s->mu);
 }
 
@@ -211,17 +252,39 @@ void version_set_live_files(struct version_set *s, void (*each)(void *arg, uint6
 	mutex_unlock(&s->mu);
 }
 
+bool version_set_claimed(const struct version_set *s, unsigned level, const struct key_span *span)
+{
+	for (const struct version_claim *c = s->claims; c; c = c->next)
+		if (c->level == level && key_span_overlaps(&c->span, span))
+			return true;
+	return false;
+}
+
+void version_set_claim(struct version_set *s, struct version_claim *claim)
+{
+	claim->next = s->claims;
+	s->claims = claim;
+}
+
+void version_set_unclaim(struct version_set *s, struct version_claim *claim)
+{
+	struct version_claim **p = &s->claims;
+	while (*p != claim)
+		p = &(*p)->next;
+	*p = claim->next;
+}
+
 /* ---- Applying edits ------------------------------------------------------------------------ */
 
-/* The whole state as one edit: the first record of a manifest. */
-static enum wombat_status snapshot_edit(const struct version_set *s, const struct version *v,
-					const struct version_edit *latest, struct version_edit *out)
+/* The whole state as one edit: `v`, and the numbers as they are after `latest`. */
+static enum wombat_status whole_edit(const struct version_set *s, const struct version *v, const struct version_edit *latest,
+				     struct version_edit *out)
 {
 	version_edit_init(out);
 	out->has_flushed_sequence = out->has_last_sequence = out->has_next_file_number = true;
 	out->flushed_sequence = latest->has_flushed_sequence ? latest->flushed_sequence : s->flushed_sequence;
 	out->last_sequence = latest->has_last_sequence ? latest->last_sequence : s->last_sequence;
-	out->next_file_number = latest->next_file_number;
+	out->next_file_number = atomic_load_explicit(&s->next_file_number, memory_order_relaxed);
 	for (unsigned level = 0; level < LEVELS_MAX; level++)
 		for (size_t i = 0; i < v->levels[level].count; i++) {
 			enum wombat_status status = version_edit_add_file(out, level, v->levels[level].files[i]);
@@ -233,37 +296,48 @@ static enum wombat_status snapshot_edit(const struct version_set *s, const struc
 	return WOMBAT_OK;
 }
 
-static enum wombat_status begin_manifest(struct version_set *s, const struct version *v, const struct version_edit *latest)
+static enum wombat_status create_manifest(struct version_set *s, uint64_t number, const struct version *v,
+					  const struct version_edit *latest, struct manifest_writer **out)
 {
 	struct version_edit whole;
-	struct manifest_writer *w = NULL;
 	struct buf bytes = { 0 };
-	uint64_t old = s->manifest_number, number = version_set_new_file_number(s);
-	struct version_edit stamped = *latest;
-	stamped.next_file_number = atomic_load_explicit(&s->next_file_number, memory_order_relaxed);
-	enum wombat_status status = snapshot_edit(s, v, &stamped, &whole);
+	enum wombat_status status = whole_edit(s, v, latest, &whole);
 	if (status != WOMBAT_OK)
 		return status;
 	status = version_edit_encode(&whole, &bytes);
 	version_edit_done(&whole);
 	if (status == WOMBAT_OK)
-		status = manifest_create(s->env, s->dir, number, buf_slice(&bytes), &w);
+		status = manifest_create(s->env, s->dir, number, buf_slice(&bytes), out);
 	buf_done(&bytes);
+	return status;
+}
+
+/* Writes a new manifest in place of the present one, if there is one. */
+static enum wombat_status begin_manifest(struct version_set *s, const struct version *v, const struct version_edit *latest)
+{
+	uint64_t old = version_set_manifest_number(s), number = version_set_new_file_number(s);
+	/* Let go of first: when this fails nobody knows which of the two CURRENT names, so the old one must not grow. */
+	manifest_close(s->manifest);
+	s->manifest = NULL;
+	enum wombat_status status = create_manifest(s, number, v, latest, &s->manifest);
 	if (status != WOMBAT_OK)
 		return status;
-	manifest_close(s->manifest);
-	s->manifest = w;
-	s->manifest_number = number;
+	atomic_store_explicit(&s->manifest_number, number, memory_order_relaxed);
+	atomic_store_explicit(&s->manifest_bytes, manifest_size(s->manifest), memory_order_relaxed);
 	if (old)
 		manifest_remove(s->env, s->dir, old);
 	return WOMBAT_OK;
 }
 
-/* Writes the edit; the state lock is not held, `applying` is. */
+/* Drops the state lock and takes it again; `applying` is set. A manifest that could not be written is not written
+ * again: what its end holds is unknown, so the next edit begins a new one. */
+static enum wombat_status write_edit(struct version_set *s, const struct version *v, const struct version_edit *edit,
+				     struct wombat_slice bytes) REQUIRES(s->state);
 static enum wombat_status write_edit(struct version_set *s, const struct version *v, const struct version_edit *edit,
 				     struct wombat_slice bytes)
 {
 	enum wombat_status status;
+	mutex_unlock(s->state);
 	if (!s->manifest || manifest_size(s->manifest) > s->manifest_limit) {
 		status = begin_manifest(s, v, edit);
 	} else {
@@ -271,16 +345,18 @@ static enum wombat_status write_edit(struct version_set *s, const struct version
 		if (status != WOMBAT_OK) {
 			manifest_close(s->manifest);
 			s->manifest = NULL;
+		} else {
+			atomic_store_explicit(&s->manifest_bytes, manifest_size(s->manifest), memory_order_relaxed);
 		}
 	}
-	if (status == WOMBAT_OK)
-		atomic_store_explicit(&s->manifest_bytes, manifest_size(s->manifest), memory_order_relaxed);
+	mutex_lock(s->state);
 	return status;
 }
 
 enum wombat_status version_set_apply(struct version_set *s, struct version_edit *edit)
 {
 	mutex_assert_held(s->state);
+	assert(!s->read_only);
 	while (s->applying)
 		condition_wait(&s->applied, s->state); /* drops and takes the state lock */
 	s->applying = true;
@@ -291,11 +367,8 @@ enum wombat_status version_set_apply(struct version_set *s, struct version_edit 
 	enum wombat_status status = build_version(s, s->current, edit, &v);
 	if (status == WOMBAT_OK)
 		status = version_edit_encode(edit, &bytes);
-	if (status == WOMBAT_OK) {
-		mutex_unlock(s->state);
-		status = write_edit(s, v, edit, buf_slice(&bytes));
-		mutex_lock(s->state);
-	}
+	if (status == WOMBAT_OK)
+		status = write_edit(s, v, edit, buf_slice(&bytes)); /* drops and takes the state lock */
 	buf_done(&bytes);
 	if (status == WOMBAT_OK) {
 		if (edit->has_flushed_sequence)
@@ -303,6 +376,7 @@ enum wombat_status version_set_apply(struct version_set *s, struct version_edit 
 		if (edit->has_last_sequence)
 			s->last_sequence = edit->last_sequence;
 		set_scores(s, v); /* The shape may have changed meanwhile. */
+		version_check_invariants(v);
 		install(s, v);
 	} else if (v) {
 		version_free(v);
@@ -313,36 +387,6 @@ enum wombat_status version_set_apply(struct version_set *s, struct version_edit 
 }
 
 /* ---- Open and free ------------------------------------------------------------------------- */
-
-struct recovery {
-	struct version_set *set;
-	struct version *version;
-};
-
-static enum wombat_status replay_edit(void *arg, struct wombat_slice bytes)
-{
-	struct recovery *r = arg;
-	struct version_set *s = r->set;
-	struct version_edit e;
-	struct version *next;
-	enum wombat_status status = version_edit_decode(bytes, &e);
-	if (status != WOMBAT_OK)
-		return status;
-	if (e.has_flushed_sequence)
-		s->flushed_sequence = e.flushed_sequence;
-	if (e.has_last_sequence)
-		s->last_sequence = e.last_sequence;
-	if (e.has_next_file_number)
-		atomic_store_explicit(&s->next_file_number, e.next_file_number, memory_order_relaxed);
-	status = build_version(s, r->version, &e, &next);
-	version_edit_done(&e);
-	if (status != WOMBAT_OK)
-		return status;
-	if (r->version)
-		version_free(r->version);
-	r->version = next;
-	return WOMBAT_OK;
-}
 
 /* Every table that the manifest names is there, with its size. */
 static enum wombat_status check_files(struct version_set *s, const struct version *v)
@@ -366,29 +410,84 @@ static enum wombat_status check_files(struct version_set *s, const struct versio
 	return WOMBAT_OK;
 }
 
+/* Of a deeper level no two tables overlap. */
+static enum wombat_status check_order(const struct version_set *s, const struct version *v)
+{
+	for (unsigned level = 1; level < LEVELS_MAX; level++)
+		for (size_t i = 1; i < v->levels[level].count; i++) {
+			const struct file_meta *a = v->levels[level].files[i - 1], *b = v->levels[level].files[i];
+			struct key_span left = file_meta_span(a), right = file_meta_span(b);
+			if (key_span_overlaps(&left, &right))
+				return fail(WOMBAT_CORRUPTION, "%s/MANIFEST-%06" PRIu64 ": tables %06" PRIu64 " and %06" PRIu64
+					    " of level %u overlap", s->dir, version_set_manifest_number(s), a->number, b->number, level);
+		}
+	return WOMBAT_OK;
+}
+
+/* Reads the manifest that CURRENT names into a version. */
+static enum wombat_status load(struct version_set *s, struct version **out)
+{
+	uint64_t number;
+	struct replay r = { 0 };
+	struct version_edit whole;
+	enum wombat_status status = manifest_read_current(s->env, s->dir, &number);
+	if (status != WOMBAT_OK)
+		return status;
+	status = manifest_replay(s->env, s->dir, number, replay_record, &r, NULL);
+	if (status == WOMBAT_OK)
+		status = replay_to_edit(&r, &whole);
+	replay_done(&r);
+	if (status != WOMBAT_OK)
+		return status;
+	atomic_store_explicit(&s->manifest_number, number, memory_order_relaxed);
+	version_set_mark_file_number(s, whole.next_file_number - 1);
+	s->flushed_sequence = whole.flushed_sequence;
+	s->last_sequence = whole.last_sequence;
+	status = build_version(s, NULL, &whole, out);
+	version_edit_done(&whole);
+	return status;
+}
+
+static void note_data_file(void *arg, const char *name)
+{
+	uint64_t number;
+	enum file_kind kind = filename_parse(name, &number);
+	if (kind == FILE_TABLE || kind == FILE_WAL)
+		*(bool *)arg = true;
+}
+
+/* CURRENT is durable before the first table or log is made: where there are some without it, it was lost, and an
+ * empty database in their place would have them removed as orphans. */
+static enum wombat_status check_empty(const struct version_set *s)
+{
+	bool found = false;
+	enum wombat_status status = s->env->calls->dir_list(s->env, s->dir, note_data_file, &found);
+	if (status == WOMBAT_OK && found)
+		return fail(WOMBAT_CORRUPTION, "%s/CURRENT is missing, but there are tables or logs", s->dir);
+	return status;
+}
+
 static enum wombat_status recover(struct version_set *s, bool create)
 {
-	struct recovery r = { .set = s };
-	struct version_edit empty;
-	version_edit_init(&empty);
-	enum wombat_status status = manifest_read_current(s->env, s->dir, &s->manifest_number);
-	if (status == WOMBAT_OK)
-		status = manifest_replay(s->env, s->dir, s->manifest_number, replay_edit, &r);
-	else if (status == WOMBAT_NOT_FOUND && create)
-		status = build_version(s, NULL, &empty, &r.version);
-	if (status == WOMBAT_OK && !r.version)
-		status = fail(WOMBAT_CORRUPTION, "the manifest of %s holds no state", s->dir);
-	if (status == WOMBAT_OK)
-		status = check_files(s, r.version);
-	if (status == WOMBAT_OK && !s->read_only) {
-		status = begin_manifest(s, r.version, &empty);
+	struct version_edit nothing;
+	struct version *v = NULL;
+	version_edit_init(&nothing);
+	enum wombat_status status = load(s, &v);
+	if (status == WOMBAT_NOT_FOUND && create) {
+		status = check_empty(s);
 		if (status == WOMBAT_OK)
-			atomic_store_explicit(&s->manifest_bytes, manifest_size(s->manifest), memory_order_relaxed);
+			status = build_version(s, NULL, &nothing, &v);
 	}
 	if (status == WOMBAT_OK)
-		install(s, r.version);
-	else if (r.version)
-		version_free(r.version);
+		status = check_order(s, v);
+	if (status == WOMBAT_OK)
+		status = check_files(s, v);
+	if (status == WOMBAT_OK && !s->read_only)
+		status = begin_manifest(s, v, &nothing);
+	if (status == WOMBAT_OK)
+		install(s, v);
+	else if (v)
+		version_free(v);
 	return status;
 }
 
@@ -411,6 +510,8 @@ enum wombat_status version_set_open(const struct version_set_options *options, b
 	s->manifest_limit = options->manifest_bytes;
 	s->read_only = options->read_only;
 	atomic_init(&s->next_file_number, 1);
+	atomic_init(&s->manifest_number, 0);
+	atomic_init(&s->manifest_bytes, 0);
 	s->list.older = s->list.newer = &s->list;
 	mutex_init(&s->mu, LOCK_RANK_SNAPSHOTS);
 	condition_init(&s->applied);
@@ -444,8 +545,10 @@ uint64_t version_set_new_file_number(struct version_set *s)
 
 void version_set_mark_file_number(struct version_set *s, uint64_t number)
 {
-	if (number >= atomic_load_explicit(&s->next_file_number, memory_order_relaxed))
-		atomic_store_explicit(&s->next_file_number, number + 1, memory_order_relaxed);
+	uint_fast64_t next = atomic_load_explicit(&s->next_file_number, memory_order_relaxed);
+	while (next <= number && !atomic_compare_exchange_weak_explicit(&s->next_file_number, &next, number + 1,
+									memory_order_relaxed, memory_order_relaxed))
+		;
 }
 
 uint64_t version_set_last_sequence(const struct version_set *s)
@@ -460,7 +563,7 @@ uint64_t version_set_flushed_sequence(const struct version_set *s)
 
 uint64_t version_set_manifest_number(const struct version_set *s)
 {
-	return s->manifest_number;
+	return atomic_load_explicit(&s->manifest_number, memory_order_relaxed);
 }
 
 uint64_t version_set_manifest_bytes(const struct version_set *s)

@@ -31,8 +31,11 @@ struct version_set_options {
 	bool read_only;
 };
 
-/* No CURRENT: WOMBAT_NOT_FOUND, unless `create`, which writes an empty database (its first manifest).
- * Files that the manifest names must exist with their recorded size: else WOMBAT_CORRUPTION. */
+/*
+ * No CURRENT: WOMBAT_NOT_FOUND, unless `create`, which writes an empty database (its first manifest), but never over
+ * the tables or logs of one that has lost its CURRENT: WOMBAT_CORRUPTION. Files that the manifest names must exist with
+ * their recorded size: else WOMBAT_CORRUPTION. Unless `read_only` a new manifest is begun at each open.
+ */
 MUST_CHECK enum wombat_status version_set_open(const struct version_set_options *options, bool create,
 	struct version_set **out);
 void version_set_free(struct version_set *s); /* NULL is fine */
@@ -45,15 +48,31 @@ struct version *version_set_current(struct version_set *s);
  * this process; whether the next open sees the edit is unknown, so the caller must treat it as a
  * background error.
  */
-MUST_CHECK enum wombat_status version_set_apply(struct version_set *s, struct version_edit *edit) ;
-void version_set_set_shape(struct version_set *s, struct version_shape shape); /* recomputes scores */
+MUST_CHECK enum wombat_status version_set_apply(struct version_set *s, struct version_edit *edit);
+/* State lock held, both. The first recomputes scores; max_levels stays what it was. */
+void version_set_set_shape(struct version_set *s, struct version_shape shape);
 uint64_t version_set_target_bytes(const struct version_set *s, unsigned level);
+
+/*
+ * What keys running jobs may yet write into a level: no two claims of one level overlap, so no two jobs can make
+ * overlapping tables there. The claim is the job's, and its bytes must outlive it. State lock held, all three.
+ */
+struct version_claim {
+	struct version_claim *next;
+	unsigned level;
+	struct key_span span;
+};
+bool version_set_claimed(const struct version_set *s, unsigned level, const struct key_span *span);
+void version_set_claim(struct version_set *s, struct version_claim *claim);
+void version_set_unclaim(struct version_set *s, struct version_claim *claim);
 
 uint64_t version_set_new_file_number(struct version_set *s); /* any thread */
 /* A number that recovery saw in use (an orphan file) must not be given out again. */
 void version_set_mark_file_number(struct version_set *s, uint64_t number);
-uint64_t version_set_last_sequence(const struct version_set *s);    /* as of the manifest */
+/* As of the manifest. State lock held, or no other thread yet. */
+uint64_t version_set_last_sequence(const struct version_set *s);
 uint64_t version_set_flushed_sequence(const struct version_set *s);
+/* Any thread. */
 uint64_t version_set_manifest_number(const struct version_set *s);
 uint64_t version_set_manifest_bytes(const struct version_set *s);
 /* Calls `each` with the number of every table that any live version needs, some more than once. State lock held. */
