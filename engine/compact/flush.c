@@ -1,4 +1,7 @@
-/* Memtables to one table of level 0. */
+/*
+ * Memtables to one table of level 0. Nothing is known of what lies below, so tombstones stay; and one table, so that
+ * tables of level 0 never interleave in sequence numbers, which lookups rely on.
+ */
 #include "engine/compact/flush.h"
 
 #include "engine/base/alloc.h"
@@ -38,7 +41,7 @@ enum wombat_status flush_run(const struct compaction_context *context, struct me
 {
 	struct range_del_set ranges;
 	struct iter *merge = NULL;
-	struct rewrite_options options = { .output_level = 0, .bottom = false, .max_table_size = UINT64_MAX };
+	struct rewrite_options options = { .output_level = 0, .max_table_size = UINT64_MAX };
 	range_del_set_init(&ranges);
 	enum wombat_status s = open_memtables(memtables, count, &ranges, &merge);
 	if (s == WOMBAT_OK)

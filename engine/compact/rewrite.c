@@ -7,11 +7,13 @@
  *     sequences   1 .......... S0 .......... S1 ........... newest | written since: all kept
  *     stripe           0            1              2        |   3
  *
- * A range tombstone hides the older entries of its own stripe in the same way. At the bottom, tombstones of stripe 0
- * have nothing left to hide and go, as do records that have expired.
+ * A range tombstone hides the older entries of its own stripe in the same way. An expired record is a tombstone: no
+ * reader sees it, whatever its snapshot, so it becomes one. Tombstones of stripe 0 go where no deeper level has
+ * anything that they could hide.
  *
  * Outputs divide the key space: the i-th covers from its first key (the first one: from the beginning) up to the next
  * one's first key. Range tombstones are clipped to these parts, so none is lost and tables of a level stay disjoint.
+ * An output ends only between two keys, so all versions of a key are in one table.
  */
 #include "engine/compact/rewrite.h"
 
@@ -38,6 +40,7 @@ struct rewrite {
 	struct buf key;                  /* of the last entry seen */
 	bool have_key;
 	size_t key_stripe;
+	size_t below[LEVELS_MAX];        /* of each deeper level the first file that does not end before the key */
 };
 
 /* ---- What to keep -------------------------------------------------------------------------- */
@@ -56,31 +59,66 @@ static size_t stripe_of(const struct compaction_context *c, uint64_t sequence)
 	return lo;
 }
 
+/* Whether a deeper level could hold the key. Keys come in order, so each level's files are passed once. */
+static bool lies_below(struct rewrite *r, struct wombat_slice key)
+{
+	const struct version *v = r->options->version;
+	if (!v || r->options->bottom)
+		return !v;
+	for (unsigned level = r->options->output_level + 1; level < v->level_count; level++) {
+		const struct file_list *list = &v->levels[level];
+		size_t at = r->below[level];
+		while (at < list->count && file_meta_before(list->files[at], key))
+			at++;
+		r->below[level] = at;
+		if (at < list->count && file_meta_has(list->files[at], key))
+			return true;
+	}
+	return false;
+}
+
+static bool range_lies_below(const struct rewrite *r, const struct range_del *range)
+{
+	const struct version *v = r->options->version;
+	struct key_span span = { range->begin, range->end, true };
+	if (!v || r->options->bottom)
+		return !v;
+	for (unsigned level = r->options->output_level + 1; level < v->level_count; level++)
+		if (version_level_overlaps(v, level, &span))
+			return true;
+	return false;
+}
+
 static bool expired(const struct rewrite *r, struct wombat_slice value)
 {
 	struct record record;
 	return record_decode(value, &record) == WOMBAT_OK && record_expired(record.expiry_ns, r->context->now_ns);
 }
 
+enum fate { FATE_DROP, FATE_KEEP, FATE_TOMBSTONE };
+
 /* Judges the entry and remembers its key and stripe for the next. */
-static enum wombat_status judge(struct rewrite *r, const struct iter *in, bool *out_new_key, bool *out_keep)
+static enum wombat_status judge(struct rewrite *r, const struct iter *in, bool *out_new_key, enum fate *out_fate)
 {
 	const struct compaction_context *c = r->context;
 	uint64_t sequence = tag_sequence(in->tag);
 	size_t stripe = stripe_of(c, sequence);
-	bool since = stripe == c->snapshot_count;
+	bool since = stripe == c->snapshot_count; /* A snapshot made meanwhile could see each of these. */
 	bool new_key = !r->have_key || !slice_equal(in->key, buf_slice(&r->key));
 	bool hidden = !new_key && !since && stripe == r->key_stripe;
-	if (!hidden && range_fragments_count(r->hiding))
-		hidden = range_fragments_cover(r->hiding, in->key, since ? SEQUENCE_MAX : c->snapshots[stripe]) > sequence;
-	bool dead = r->options->bottom && stripe == 0 && !since &&
-		    (tag_kind(in->tag) == KIND_DELETE || expired(r, in->value));
-	enum wombat_status s = new_key ? buf_set(&r->key, in->key) : WOMBAT_OK;
+	if (!hidden && !since && range_fragments_count(r->hiding))
+		hidden = range_fragments_cover(r->hiding, in->key, c->snapshots[stripe]) > sequence;
+	enum fate fate = FATE_KEEP;
+	if (!hidden && r->options->expiring && tag_kind(in->tag) == KIND_PUT && expired(r, in->value))
+		fate = FATE_TOMBSTONE;
+	if (hidden || (stripe == 0 && !since && (fate == FATE_TOMBSTONE || tag_kind(in->tag) == KIND_DELETE) &&
+		       !lies_below(r, in->key)))
+		fate = FATE_DROP;
 	r->have_key = true;
 	r->key_stripe = stripe;
 	*out_new_key = new_key;
-	*out_keep = !hidden && !dead;
-	return s;
+	*out_fate = fate;
+	return new_key ? buf_set(&r->key, in->key) : WOMBAT_OK;
 }
 
 /* ---- Outputs ------------------------------------------------------------------------------- */
@@ -152,15 +190,18 @@ static bool output_full(struct rewrite *r, struct wombat_slice key)
 	       r->passed_bytes > GRANDPARENT_TABLES * o->max_table_size;
 }
 
-static enum wombat_status write_entry(struct rewrite *r, const struct iter *in, bool new_key)
+static enum wombat_status write_entry(struct rewrite *r, const struct iter *in, bool new_key, enum fate fate)
 {
+	struct wombat_slice none = { NULL, 0 };
 	enum wombat_status s = WOMBAT_OK;
 	if (r->builder && new_key && output_full(r, in->key))
 		s = close_output(r, in->key);
 	if (s == WOMBAT_OK && !r->builder)
 		s = open_output(r);
-	if (s == WOMBAT_OK)
+	if (s == WOMBAT_OK && fate == FATE_KEEP)
 		s = table_builder_add(r->builder, in->key, in->tag, in->value);
+	else if (s == WOMBAT_OK)
+		s = table_builder_add(r->builder, in->key, tag_make(tag_sequence(in->tag), KIND_DELETE), none);
 	if (s == WOMBAT_OK)
 		pay(r, THROTTLE_BYTES);
 	return s;
@@ -176,7 +217,7 @@ static enum wombat_status split_ranges(struct rewrite *r, const struct range_del
 	range_del_set_init(&kept);
 	enum wombat_status s = range_fragments_build(ranges, &r->hiding);
 	for (size_t i = 0; i < ranges->count && s == WOMBAT_OK; i++)
-		if (!r->options->bottom || ranges->items[i].sequence > r->context->snapshots[0])
+		if (ranges->items[i].sequence > r->context->snapshots[0] || range_lies_below(r, &ranges->items[i]))
 			s = range_del_set_add(&kept, ranges->items[i]);
 	if (s == WOMBAT_OK)
 		s = range_fragments_build(&kept, &r->kept);
@@ -193,15 +234,16 @@ static enum wombat_status write_all(struct rewrite *r, struct iter *in)
 {
 	uint64_t entries = 0;
 	for (iter_first(in); in->valid; iter_next(in)) {
-		bool new_key, keep;
+		bool new_key;
+		enum fate fate;
 		if (++entries % CANCEL_ENTRIES == 0 && cancelled(r->context))
 			return fail(WOMBAT_BUSY, "the database is closing");
-		enum wombat_status s = judge(r, in, &new_key, &keep);
+		enum wombat_status s = judge(r, in, &new_key, &fate);
 		r->result.read_bytes += in->key.size + in->value.size;
-		r->result.dropped_entries += !keep;
-		/* Only between keys may an output end. A first version that is dropped keeps it open, which does no harm. */
-		if (s == WOMBAT_OK && keep)
-			s = write_entry(r, in, new_key);
+		r->result.dropped_entries += fate == FATE_DROP;
+		/* A key whose first version is dropped does not end an output, which does no harm. */
+		if (s == WOMBAT_OK && fate != FATE_DROP)
+			s = write_entry(r, in, new_key, fate);
 		if (s != WOMBAT_OK)
 			return s;
 	}

@@ -9,7 +9,9 @@
 
 struct rewrite_options {
 	unsigned output_level;
-	bool bottom;                        /* no deeper level holds keys of the range */
+	const struct version *version;      /* whose deeper levels say what tombstones are still for; NULL: keep them all */
+	bool bottom;                        /* no deeper level of it holds keys of the range */
+	bool expiring;                      /* there may be records that have expired */
 	uint64_t max_table_size;            /* UINT64_MAX: one table */
 	struct file_meta *const *grandparents;
 	size_t grandparent_count;

@@ -22,7 +22,6 @@ struct worker {
 	struct worker *next;
 	struct scheduler *scheduler;
 	enum scheduler_lane lane;
-	unsigned index;         /* in its lane: threads from `wanted` on end */
 	bool ended;             /* guarded by mu: to be joined */
 	pthread_t thread;
 };
@@ -38,7 +37,8 @@ struct scheduler {
 
 static bool surplus_locked(const struct worker *w)
 {
-	return w->scheduler->stopping || w->index >= w->scheduler->lanes[w->lane].wanted;
+	const struct lane *lane = &w->scheduler->lanes[w->lane];
+	return w->scheduler->stopping || lane->running > lane->wanted;
 }
 
 static void sleep_locked(struct scheduler *s, const struct worker *w, uint64_t seen) REQUIRES(&s->mu);
@@ -95,7 +95,6 @@ static enum wombat_status add_worker_locked(struct scheduler *s, enum scheduler_
 		return fail_no_memory();
 	w->scheduler = s;
 	w->lane = lane;
-	w->index = s->lanes[lane].running;
 	int error = start_thread(w);
 	if (error) {
 		mem_free(w);
@@ -145,17 +144,19 @@ enum wombat_status scheduler_new(const struct scheduler_work *work, unsigned com
 		condition_init(&s->lanes[i].wake);
 		s->lanes[i].wanted = i == LANE_COMPACT ? compactors : 1;
 	}
+	/* No thread gets to its work before the lock is dropped: by then the caller has the scheduler. */
 	mutex_lock(&s->mu);
 	for (int i = 0; i < LANE_COUNT; i++)
 		while (status == WOMBAT_OK && s->lanes[i].running < s->lanes[i].wanted)
 			status = add_worker_locked(s, (enum scheduler_lane)i);
+	if (status == WOMBAT_OK)
+		*out = s;
+	else
+		s->stopping = true;
 	mutex_unlock(&s->mu);
-	if (status != WOMBAT_OK) {
+	if (status != WOMBAT_OK)
 		scheduler_free(s);
-		return status;
-	}
-	*out = s;
-	return WOMBAT_OK;
+	return status;
 }
 
 void scheduler_wake(struct scheduler *s, enum scheduler_lane lane)
