@@ -159,8 +159,9 @@ static bool flush_once(struct wombat *db)
 	struct mem_slot slots[MEMTABLES_MAX];
 	memcpy(slots, db->waiting, count * sizeof slots[0]);
 	enum wombat_status s = db_flush_slots_locked(db, slots, count);
+	bool flushed = s == WOMBAT_OK;
 	db->flushing = false;
-	if (s == WOMBAT_OK) {
+	if (flushed) {
 		db->waiting_count -= count;
 		memmove(db->waiting, db->waiting + count, db->waiting_count * sizeof db->waiting[0]);
 		s = db_view_install_locked(db);
@@ -170,11 +171,11 @@ static bool flush_once(struct wombat *db)
 	uint32_t epoch = oldest_epoch_locked(db);
 	db_state_changed_locked(db);
 	mutex_unlock(&db->state_mu);
-	if (s == WOMBAT_OK) {
-		for (size_t i = 0; i < count; i++)
-			memtable_unref(slots[i].table);
+	/* Without a new view readers keep the old one, which counts the memtables itself. */
+	for (size_t i = 0; flushed && i < count; i++)
+		memtable_unref(slots[i].table);
+	if (flushed)
 		wal_writer_release(db->wal, epoch);
-	}
 	return s == WOMBAT_OK;
 }
 
