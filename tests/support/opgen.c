@@ -16,14 +16,32 @@ static void must(enum wombat_status s)
 /* Paths, prefixes of each other, bytes below '/', zeroes and 0xff, the empty key, long shared prefixes. */
 size_t opgen_key(unsigned i, uint8_t out[64])
 {
-	static const char *const forms[] = { "d%u/f%u", "d%u/f%u/x", "d%u-%u", "d%u/%u.c", "shared/prefix/of/many/keys/%u/%u" };
+	char *text = (char *)out;
+	unsigned a = i / 25 % 8, b = i / 5;
+	int n = 0;
 	if (i == 0)
 		return 0;
 	if (i % 11 == 10) {
 		memset(out, i % 2 ? 0xff : 0, i % 7);
 		return i % 7;
 	}
-	int n = snprintf((char *)out, 64, forms[i % 5], i / 25 % 8, i / 5);
+	switch (i % 5) {
+	case 0:
+		n = snprintf(text, 64, "d%u/f%u", a, b);
+		break;
+	case 1:
+		n = snprintf(text, 64, "d%u/f%u/x", a, b);
+		break;
+	case 2:
+		n = snprintf(text, 64, "d%u-%u", a, b);
+		break;
+	case 3:
+		n = snprintf(text, 64, "d%u/%u.c", a, b);
+		break;
+	case 4:
+		n = snprintf(text, 64, "shared/prefix/of/many/keys/%u/%u", a, b);
+		break;
+	}
 	if (i % 13 == 12)
 		out[n - 1] = 0xfe;
 	return (size_t)n;
