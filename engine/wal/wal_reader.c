@@ -1,10 +1,21 @@
 /*
- * Replay. Segments are put in order of their first record's epoch and read until a record is not valid; the
- * changes must continue each other's numbers from the flushed sequence on, across records and segments.
+ * Replay.
  *
- * Where they do not go on, the log ends - rightly so, or by damage. It is damage when any whole record that was
- * written later says that more had been durable by then. Otherwise what is missing was never acknowledged as
- * durable, and the log is cut there.
+ * First each segment is surveyed by itself. Its log is the row of whole records from its beginning whose epochs never
+ * fall and whose changes continue each other's numbers. (They always do: a segment is continued only behind the last
+ * change of all. Two that merely fit together, an old one and what a crash left behind it of new ones, do not.) What
+ * stands behind that row is older content, or what a crash left of newer: it is looked through, eight bytes at a time,
+ * for whole records, because of what they may claim.
+ *
+ * Then the segments whose logs reach behind the flushed changes are put in the order of their first epochs and
+ * replayed one behind the other. Where one does not continue the sequence numbers, the whole log ends - rightly so,
+ * or by damage. It is damage when any whole record, wherever it stands, says that more had been durable when it was
+ * written. (Such a claim stays true: a log was never cut before what somebody had claimed.) Otherwise what is missing
+ * was never acknowledged as durable, and the log is cut there.
+ *
+ * A segment that is cut off must not come back: numbers given again would one day continue into it. So its file is
+ * removed, durably, before the writer gets the tail. Within the last segment the greater epoch of whatever is
+ * appended keeps apart what was cut off behind it.
  */
 #include "engine/wal/wal_reader.h"
 
@@ -20,15 +31,21 @@ struct replay {
 	const char *dir;
 	struct wal_segment **segments;
 	size_t count, capacity;
-	enum wombat_status status;    /* of the listing */
-	uint32_t max_epoch;
-	uint64_t flushed, last;       /* last: sequence up to which the log is whole */
-	size_t end_segment;           /* where it ends: valid if any record was accepted */
-	uint64_t end_offset;
-	bool accepted;
+	enum wombat_status status;      /* of the listing */
+	uint32_t max_epoch;             /* of any whole record */
 	enum wombat_status (*apply)(void *arg, uint64_t sequence, uint64_t time_ns, uint32_t count,
 		struct wombat_slice body, uint32_t epoch);
 	void *arg;
+
+	uint64_t flushed, last;         /* last: sequence up to which the log is whole */
+	uint32_t epoch;                 /* of the last record that was applied */
+	const struct wal_segment *end;  /* holds that record; NULL: none was applied */
+
+	/* The strongest claim of any whole record: so much was durable. */
+	struct {
+		uint64_t sequence, offset;
+		const struct wal_segment *segment;
+	} claim;
 };
 
 /* ---- Finding segments ---------------------------------------------------------------------- */
@@ -58,53 +75,76 @@ static void add_file(void *arg, const char *name)
 	r->segments[r->count++] = s;
 }
 
-/* The greatest epoch of a whole record anywhere behind `offset`: what a crash left behind a torn record must not
- * be taken for records that are written there from now on. */
-static uint32_t scan_epochs(const struct env_segment *map, uint64_t offset, uint32_t floor)
+/* Whether a record goes on where the log of its segment stands. */
+static bool continues(const struct wal_segment *s, const struct wal_record *record)
 {
-	struct wal_record record;
-	uint32_t max = floor;
-	for (; offset + WAL_RECORD_HEADER_SIZE <= map->size; offset += WAL_ALIGN) {
-		const uint8_t *p = map->base + offset;
-		if (get_u32(p + 8) > max && get_u32(p + 12) == 0 && wal_record_at(map, offset, &record))
-			max = record.epoch;
-	}
-	return max;
+	return s->first_epoch == 0 || (record->epoch >= s->last_epoch && record->sequence == s->last_sequence + 1);
 }
 
-/* Maps a segment and learns its epochs. One without a valid header, from a crash while it was made, is left with
- * no map: it holds nothing that was ever acknowledged. */
+static void note_claim(struct replay *r, const struct wal_segment *s, uint64_t offset, const struct wal_record *record)
+{
+	if (record->epoch > r->max_epoch)
+		r->max_epoch = record->epoch;
+	if (record->durable_sequence > r->claim.sequence) {
+		r->claim.sequence = record->durable_sequence;
+		r->claim.segment = s;
+		r->claim.offset = offset;
+	}
+}
+
+/* Finds all whole records of a segment: those of its log, and those behind. Nothing newer can stand within a whole
+ * record, so the search goes on at its end. */
+static void survey(struct replay *r, struct wal_segment *s)
+{
+	struct wal_record record;
+	bool in_log = true;
+	s->used = WAL_SEGMENT_HEADER_SIZE;
+	for (uint64_t at = s->used; at < s->map->size;) {
+		if (!wal_record_at(s, at, &record)) {
+			in_log = false;
+			at += WAL_ALIGN;
+			continue;
+		}
+		note_claim(r, s, at, &record);
+		in_log = in_log && continues(s, &record);
+		at = record.end;
+		uint64_t last = wal_record_last(&record);
+		if (in_log) {
+			s->first_epoch = s->first_epoch ? s->first_epoch : record.epoch;
+			s->last_epoch = record.epoch;
+			s->last_sequence = last;
+			s->used = at;
+		} else if (last > s->beyond_sequence) {
+			s->beyond_sequence = last;
+		}
+	}
+}
+
+static bool is_needed(const struct replay *r, const struct wal_segment *s)
+{
+	return s->map && s->last_sequence > r->flushed;
+}
+
+/* Maps a segment and surveys it. One without a valid header, as a crash leaves it that happened while the file was
+ * made, ends with no map: its header is durable before its first record is written. */
 static enum wombat_status open_segment(struct replay *r, struct wal_segment *s)
 {
 	char path[FILENAME_PATH_MAX];
-	struct wal_record record;
 	if (!filename_path(path, r->dir, FILE_WAL, s->number))
 		return fail(WOMBAT_INVALID, "the path %s is too long", r->dir);
 	enum wombat_status status = r->env->calls->segment_open(r->env, path, 0, &s->map);
 	if (status != WOMBAT_OK)
 		return status;
-	status = wal_header_check(s->map, path);
-	if (status == WOMBAT_CORRUPTION && s->map->size > WAL_SEGMENT_HEADER_SIZE &&
-	    wal_record_at(s->map, WAL_SEGMENT_HEADER_SIZE, &record))
-		return status; /* It was in use, so its header was whole once. */
-	if (status == WOMBAT_CORRUPTION) {
-		r->env->calls->segment_close(s->map);
-		s->map = NULL;
+	enum wombat_status header = wal_header_check(s->map, path);
+	if (header != WOMBAT_OK && header != WOMBAT_CORRUPTION)
+		return header;
+	survey(r, s);
+	if (header == WOMBAT_OK)
 		return WOMBAT_OK;
-	}
-	if (status != WOMBAT_OK)
-		return status;
-	uint64_t offset = WAL_SEGMENT_HEADER_SIZE;
-	while (wal_record_at(s->map, offset, &record) && record.epoch >= s->last_epoch) {
-		if (!s->first_epoch)
-			s->first_epoch = record.epoch;
-		s->last_epoch = record.epoch;
-		offset = record.end;
-	}
-	s->used = offset;
-	uint32_t max = scan_epochs(s->map, offset, s->last_epoch);
-	if (max > r->max_epoch)
-		r->max_epoch = max;
+	if (s->last_sequence > r->flushed || s->beyond_sequence > r->flushed)
+		return header;
+	r->env->calls->segment_close(s->map);
+	s->map = NULL;
 	return WOMBAT_OK;
 }
 
@@ -128,83 +168,98 @@ static enum wombat_status find_segments(struct replay *r)
 
 /* ---- Replay -------------------------------------------------------------------------------- */
 
-
-/* Records of one segment, as far as they continue the log. *out_gap: one did not. */
-static enum wombat_status replay_segment(struct replay *r, size_t index, struct wal_replay *out, bool *out_gap)
+/* Applies the records of a segment's log that are not in tables. *out_gap: the first of them does not continue what
+ * was applied before; nothing was done. */
+static enum wombat_status replay_segment(struct replay *r, struct wal_segment *s, struct wal_replay *out, bool *out_gap)
 {
-	struct wal_segment *s = r->segments[index];
 	struct wal_record record;
-	uint32_t epoch = 0;
-	for (uint64_t at = WAL_SEGMENT_HEADER_SIZE; wal_record_at(s->map, at, &record) && record.epoch >= epoch;
-	     at = record.end) {
-		epoch = record.epoch;
-		uint64_t last = record.sequence + record.count - 1;
-		if (record.count == 0 || last <= r->flushed) {
-			/* Nothing that is needed. A closing record still belongs to the log that it closes. */
-			if (record.sequence == r->last + 1 && r->accepted && index == r->end_segment)
-				r->end_offset = record.end;
+	for (uint64_t at = WAL_SEGMENT_HEADER_SIZE; at < s->used && wal_record_at(s, at, &record); at = record.end) {
+		uint64_t last = wal_record_last(&record);
+		if (record.count == 0 || last <= r->flushed)
 			continue;
-		}
-		if (record.sequence > r->last + 1 || (r->accepted && record.sequence != r->last + 1)) {
+		if (record.sequence > r->last + 1 || (r->end && record.sequence <= r->last)) {
 			*out_gap = true;
 			return WOMBAT_OK;
 		}
-		enum wombat_status status = r->apply(r->arg, record.sequence, record.time_ns, record.count, record.body, epoch);
+		enum wombat_status status = r->apply(r->arg, record.sequence, record.time_ns, record.count, record.body,
+						     record.epoch);
 		if (status != WOMBAT_OK)
 			return status;
 		s->live = true;
-		r->accepted = true;
+		r->end = s;
 		r->last = last;
-		r->end_segment = index;
-		r->end_offset = record.end;
+		r->epoch = record.epoch;
 		out->records++;
 		out->bytes += record.body.size;
 	}
 	return WOMBAT_OK;
 }
 
-/* Whether a record behind the log's end says that more than r->last had been durable. */
-static bool proves_damage(const struct replay *r, const struct wal_segment *s, uint64_t offset, uint32_t epoch)
+static enum wombat_status replay_all(struct replay *r, struct wal_replay *out)
 {
-	struct wal_record record;
-	for (; offset + WAL_RECORD_HEADER_SIZE <= s->map->size; offset += WAL_ALIGN) {
-		const uint8_t *p = s->map->base + offset;
-		if (get_u32(p + 8) >= epoch && get_u32(p + 12) == 0 && get_u64(p + 16) > r->last &&
-		    wal_record_at(s->map, offset, &record))
-			return true;
+	bool gap = false;
+	enum wombat_status s = WOMBAT_OK;
+	for (size_t i = 0; i < r->count && s == WOMBAT_OK && !gap; i++) {
+		struct wal_segment *segment = r->segments[i];
+		if (is_needed(r, segment) && segment->first_epoch > r->epoch)
+			s = replay_segment(r, segment, out, &gap);
 	}
-	return false;
+	return s;
 }
 
-/* The log ended at end_offset of end_segment, or (nothing accepted) right behind the flushed changes. */
-static enum wombat_status judge_end(struct replay *r, struct wal_replay *out)
+/* ---- The end ------------------------------------------------------------------------------- */
+
+/* The segment in which the missing record should stand: one with newer records behind its log, else the last. */
+static const struct wal_segment *damaged_segment(const struct replay *r)
 {
-	size_t first = r->accepted ? r->end_segment : 0;
-	char path[FILENAME_PATH_MAX];
-	for (size_t i = first; i < r->count; i++) {
+	if (r->end && r->end->beyond_sequence > r->last)
+		return r->end;
+	for (size_t i = 0; i < r->count; i++)
+		if (r->segments[i]->map && r->segments[i]->beyond_sequence > r->last)
+			return r->segments[i];
+	return r->end ? r->end : r->claim.segment;
+}
+
+static enum wombat_status damage(const struct replay *r)
+{
+	char name[32], claims[32];
+	const struct wal_segment *s = damaged_segment(r);
+	filename_make(name, FILE_WAL, s->number);
+	filename_make(claims, FILE_WAL, r->claim.segment->number);
+	return fail(WOMBAT_CORRUPTION, "%s/%s: the record at offset %" PRIu64 " is damaged or missing: %s proves at offset %"
+		    PRIu64 " that changes up to sequence %" PRIu64 " had been durable, and the log ends at %" PRIu64,
+		    r->dir, name, s->used, claims, r->claim.offset, r->claim.sequence, r->last);
+}
+
+/* Whether somebody began a record behind the segment's log: the bytes there are no header of older content. */
+static bool is_torn(const struct replay *r, const struct wal_segment *s, uint32_t newest)
+{
+	if (!s->map || s->map->size - s->used < WAL_RECORD_HEADER_SIZE)
+		return false;
+	const uint8_t *p = s->map->base + s->used;
+	uint32_t epoch = get_u32(p + 8);
+	return epoch && epoch >= newest && epoch <= r->max_epoch + 1 && get_u32(p + 12) == 0 &&
+	       get_u32(p + 4) >= WAL_PAYLOAD_HEADER_SIZE;
+}
+
+static enum wombat_status judge_end(const struct replay *r, struct wal_replay *out)
+{
+	if (r->claim.sequence > r->last)
+		return damage(r);
+	uint32_t newest = 0; /* epoch in any log that stays */
+	for (size_t i = 0; i < r->count; i++) {
 		const struct wal_segment *s = r->segments[i];
-		bool ending = r->accepted && i == r->end_segment;
-		if (!s->map || (!ending && !s->first_epoch))
-			continue;
-		uint64_t from = ending ? r->end_offset : WAL_SEGMENT_HEADER_SIZE;
-		if (!proves_damage(r, s, from, s->first_epoch))
-			continue;
-		const struct wal_segment *at = r->segments[first];
-		uint64_t offset = r->accepted ? r->end_offset : WAL_SEGMENT_HEADER_SIZE;
-		if (!filename_path(path, r->dir, FILE_WAL, at->number))
-			return fail(WOMBAT_CORRUPTION, "the write-ahead log of %s is damaged", r->dir);
-		return fail(WOMBAT_CORRUPTION, "%s: the record at offset %" PRIu64 " is damaged: later ones prove that changes "
-			    "behind sequence %" PRIu64 " had been durable", path, offset, r->last);
+		if (s->map && (s->live || !is_needed(r, s)) && s->last_epoch > newest)
+			newest = s->last_epoch;
 	}
-	if (!r->accepted)
-		return WOMBAT_OK;
-	const struct wal_segment *s = r->segments[r->end_segment];
-	if (r->end_offset + WAL_RECORD_HEADER_SIZE <= s->map->size &&
-	    get_u32(s->map->base + r->end_offset + 8) >= s->last_epoch &&
-	    get_u32(s->map->base + r->end_offset + 8) <= r->max_epoch + 1 && get_u32(s->map->base + r->end_offset + 12) == 0) {
+	for (size_t i = 0; i < r->count && !out->torn; i++) {
+		const struct wal_segment *s = r->segments[i];
+		bool cut = is_needed(r, s) && !s->live;
+		if (!cut && !is_torn(r, s, newest))
+			continue;
 		out->torn = true;
 		out->torn_file = s->number;
-		out->torn_offset = r->end_offset;
+		out->torn_offset = cut ? WAL_SEGMENT_HEADER_SIZE : s->used;
 	}
 	return WOMBAT_OK;
 }
@@ -245,42 +300,58 @@ static void append(struct wal_segment **list, struct wal_segment *s)
 	*list = s;
 }
 
-static void remove_broken(struct replay *r, const struct wal_segment *s)
+static enum wombat_status remove_file(struct replay *r, const struct wal_segment *s)
 {
 	char path[FILENAME_PATH_MAX];
-	/* One that stays is met again at the next open. */
-	if (filename_path(path, r->dir, FILE_WAL, s->number))
-		r->env->calls->remove(r->env, path);
+	if (!filename_path(path, r->dir, FILE_WAL, s->number))
+		return fail(WOMBAT_INVALID, "the path %s is too long", r->dir);
+	return r->env->calls->remove(r->env, path);
 }
 
-static struct wal_tail *make_tail(struct replay *r)
+/* Files that hold nothing of the log's: those never finished, and those that were cut off. */
+static enum wombat_status remove_rest(struct replay *r)
+{
+	bool removed = false;
+	for (size_t i = 0; i < r->count; i++) {
+		struct wal_segment *segment = r->segments[i];
+		if (segment->map && (segment->live || !is_needed(r, segment)))
+			continue;
+		enum wombat_status s = remove_file(r, segment);
+		if (s != WOMBAT_OK)
+			return s;
+		wal_segment_free(r->env, segment);
+		r->segments[i--] = r->segments[--r->count];
+		removed = true;
+	}
+	return removed ? r->env->calls->dir_sync(r->env, r->dir) : WOMBAT_OK;
+}
+
+static enum wombat_status make_tail(struct replay *r, struct wal_tail **out)
 {
 	struct wal_tail_owner *o = mem_zalloc(sizeof *o);
 	if (!o)
-		return NULL;
+		return fail_no_memory();
+	enum wombat_status s = remove_rest(r);
+	if (s != WOMBAT_OK) {
+		mem_free(o);
+		return s;
+	}
+	if (r->count)
+		qsort(r->segments, r->count, sizeof *r->segments, compare_epochs);
 	o->env = r->env;
 	o->tail.max_epoch = r->max_epoch;
 	o->tail.last_sequence = r->last;
-	for (size_t i = 0; i < r->count; i++) {
-		struct wal_segment *s = r->segments[i];
-		r->segments[i] = NULL;
-		if (!s->map) {
-			remove_broken(r, s);
-			mem_free(s);
-			continue;
-		}
-		if (s->live && i == r->end_segment)
-			s->used = r->end_offset;
-		append(s->live ? &o->tail.live : &o->tail.spares, s);
-	}
-	return &o->tail;
+	for (size_t i = 0; i < r->count; i++)
+		append(r->segments[i]->live ? &o->tail.live : &o->tail.spares, r->segments[i]);
+	r->count = 0;
+	*out = &o->tail;
+	return WOMBAT_OK;
 }
 
 static void replay_done(struct replay *r)
 {
 	for (size_t i = 0; i < r->count; i++)
-		if (r->segments[i])
-			wal_segment_free(r->env, r->segments[i]);
+		wal_segment_free(r->env, r->segments[i]);
 	mem_free(r->segments);
 }
 
@@ -292,21 +363,14 @@ enum wombat_status wal_replay(struct env *env, const char *dir, uint64_t flushed
 	struct replay r = { .env = env, .dir = dir, .flushed = flushed_sequence, .last = flushed_sequence,
 			    .apply = apply, .arg = arg };
 	struct wal_replay result = { 0 };
-	bool gap = false;
 	enum wombat_status s = find_segments(&r);
-	for (size_t i = 0; i < r.count && s == WOMBAT_OK && !gap; i++)
-		if (r.segments[i]->map)
-			s = replay_segment(&r, i, &result, &gap);
+	if (s == WOMBAT_OK)
+		s = replay_all(&r, &result);
 	if (s == WOMBAT_OK)
 		s = judge_end(&r, &result);
-	result.last_sequence = r.accepted ? r.last : 0;
-	if (s == WOMBAT_OK && out_tail) {
-		struct wal_tail *tail = make_tail(&r);
-		if (tail)
-			*out_tail = tail;
-		else
-			s = fail_no_memory();
-	}
+	result.last_sequence = r.end ? r.last : 0;
+	if (s == WOMBAT_OK && out_tail)
+		s = make_tail(&r, out_tail);
 	if (s == WOMBAT_OK)
 		*out = result;
 	replay_done(&r);

@@ -15,8 +15,12 @@ struct wal_segment {
 	uint32_t first_epoch;  /* of its first record; 0: none */
 	uint32_t last_epoch;   /* of its last record */
 	uint64_t used;         /* where the next record goes */
-	bool dirty;            /* holds records that may not be durable */
-	bool live;             /* reader: holds changes that are not in tables */
+	bool dirty;            /* writer: holds records that may not be durable */
+
+	/* Reader. */
+	uint64_t last_sequence;   /* of the records up to `used`; 0: none */
+	uint64_t beyond_sequence; /* of whole records behind `used`, which are not the segment's log; 0: none */
+	bool live;                /* holds changes that are not in tables */
 };
 
 /* What recovery found: handed to the writer. */
@@ -37,8 +41,12 @@ struct wal_record {
 	uint64_t end;          /* offset of what follows */
 };
 
-/* Whether a whole record stands at `offset`: all of its conditions but those on epochs and sequences. */
-bool wal_record_at(const struct env_segment *map, uint64_t offset, struct wal_record *out);
+/* Whether a whole record stands at `offset`: all of its conditions but those on its place among others. */
+bool wal_record_at(const struct wal_segment *s, uint64_t offset, struct wal_record *out);
+/* The checksum of the record whose header begins at `header`, to be stored there. */
+uint32_t wal_record_crc(uint64_t number, uint64_t offset, const uint8_t *header, uint32_t payload);
+/* Of the last change of a record; the one before the record's own when it has none. */
+static inline uint64_t wal_record_last(const struct wal_record *r) { return r->sequence + r->count - 1; }
 
 static inline uint64_t wal_record_size(uint64_t payload)
 {
@@ -47,7 +55,7 @@ static inline uint64_t wal_record_size(uint64_t payload)
 
 /* The header of a segment file: writes it, or judges it. WOMBAT_UNSUPPORTED: a newer version's. */
 void wal_header_encode(uint8_t *p);
-enum wombat_status wal_header_check(const struct env_segment *map, const char *path);
+MUST_CHECK enum wombat_status wal_header_check(const struct env_segment *map, const char *path);
 
 void wal_segment_free(struct env *env, struct wal_segment *s);
 

@@ -7,10 +7,11 @@
  */
 #include "engine/wal/wal_writer.h"
 
+#include <assert.h>
 #include <stdatomic.h>
+#include <stdio.h>
 
 #include "engine/base/alloc.h"
-#include "engine/base/crc32c.h"
 #include "engine/base/mutex.h"
 #include "engine/env/filename.h"
 #include "engine/wal/wal_reader.h"
@@ -72,9 +73,11 @@ static enum wombat_status make_segment(struct wal_writer *w, uint64_t bytes, str
 	if (status == WOMBAT_OK)
 		status = w->env->calls->dir_sync(w->env, w->dir);
 	if (status != WOMBAT_OK) {
+		char cause[256];
+		snprintf(cause, sizeof cause, "%s", status_detail());
 		wal_segment_free(w->env, s);
 		w->env->calls->remove(w->env, path);
-		status_set_detail("a segment of the write-ahead log could not be made durable");
+		status_set_detail(cause); /* Not the removal's. */
 		return status;
 	}
 	*out = s;
@@ -90,6 +93,15 @@ static void remove_segment(struct wal_writer *w, struct wal_segment *s)
 	wal_segment_free(w->env, s);
 }
 
+static void remove_all(struct wal_writer *w, struct wal_segment *list)
+{
+	while (list) {
+		struct wal_segment *next = list->next;
+		remove_segment(w, list);
+		list = next;
+	}
+}
+
 static uint64_t segment_bytes_for(const struct wal_writer *w, uint64_t record)
 {
 	uint64_t bytes = atomic_load_explicit(&w->segment_bytes, memory_order_relaxed);
@@ -102,6 +114,26 @@ static void note_spares_locked(struct wal_writer *w) REQUIRES(&w->mu);
 static void note_spares_locked(struct wal_writer *w)
 {
 	atomic_store_explicit(&w->wants_spare, w->spare_count == 0 && !w->preparing, memory_order_relaxed);
+}
+
+/* Moves the spares that are too many, or not of the size that new segments have, to the list `dead`. */
+static void trim_spares_locked(struct wal_writer *w, struct wal_segment **dead) REQUIRES(&w->mu);
+static void trim_spares_locked(struct wal_writer *w, struct wal_segment **dead)
+{
+	struct wal_segment **p = &w->spares;
+	w->spare_count = 0;
+	while (*p) {
+		struct wal_segment *s = *p;
+		if (w->spare_count < w->spare_segments && s->map->size == segment_bytes_for(w, 0)) {
+			w->spare_count++;
+			p = &s->next;
+			continue;
+		}
+		*p = s->next;
+		s->next = *dead;
+		*dead = s;
+	}
+	note_spares_locked(w);
 }
 
 /* A spare that has room for the record; NULL: none. */
@@ -175,17 +207,11 @@ static enum wombat_status adopt(struct wal_writer *w, struct wal_tail *tail)
 		s->dirty = true; /* Nothing says that it was synced before. */
 		w->current = s;
 	}
-	struct wal_segment **p = &w->spares;
-	while (*p) {
-		struct wal_segment *s = *p;
-		if (w->spare_count < w->spare_segments && s->map->size == segment_bytes_for(w, 0)) {
-			w->spare_count++;
-			p = &s->next;
-			continue;
-		}
-		*p = s->next;
-		remove_segment(w, s);
-	}
+	struct wal_segment *dead = NULL;
+	mutex_lock(&w->mu);
+	trim_spares_locked(w, &dead);
+	mutex_unlock(&w->mu);
+	remove_all(w, dead);
 	atomic_store_explicit(&w->epoch, epoch, memory_order_relaxed);
 	atomic_store_explicit(&w->appended_sequence, tail->last_sequence, memory_order_relaxed);
 	/* What was replayed may still be in the page cache only: to be synced with what comes. */
@@ -227,22 +253,26 @@ enum wombat_status wal_writer_open(const struct wal_writer_options *options, str
 	return WOMBAT_OK;
 }
 
+/* The closing record vouches for the last changes, so that damage to them will be known as such. They are durable
+ * with or without it: a disk too full for it is no failure. */
+static enum wombat_status close_cleanly(struct wal_writer *w)
+{
+	uint32_t epoch;
+	uint64_t next = atomic_load_explicit(&w->appended_sequence, memory_order_relaxed) + 1;
+	enum wombat_status s = wal_writer_sync(w);
+	if (s != WOMBAT_OK || atomic_load_explicit(&w->appended_bytes, memory_order_relaxed) == 0)
+		return s;
+	s = wal_writer_append(w, next, 0, 0, NULL, 0, &epoch);
+	if (s == WOMBAT_NO_SPACE)
+		return WOMBAT_OK;
+	return s == WOMBAT_OK ? wal_writer_sync(w) : s;
+}
+
 enum wombat_status wal_writer_close(struct wal_writer *w, bool clean)
 {
 	if (!w)
 		return WOMBAT_OK;
-	enum wombat_status s = WOMBAT_OK;
-	if (clean) {
-		/* The closing record vouches for the last changes, so that damage to them will be known as such. */
-		uint32_t epoch;
-		uint64_t next = atomic_load_explicit(&w->appended_sequence, memory_order_relaxed) + 1;
-		bool wrote = atomic_load_explicit(&w->appended_bytes, memory_order_relaxed) > 0;
-		s = wal_writer_sync(w);
-		if (s == WOMBAT_OK && wrote)
-			s = wal_writer_append(w, next, 0, 0, NULL, 0, &epoch);
-		if (s == WOMBAT_OK && wrote)
-			s = wal_writer_sync(w);
-	}
+	enum wombat_status s = clean ? close_cleanly(w) : WOMBAT_OK;
 	free_all(w);
 	return s;
 }
@@ -258,6 +288,8 @@ enum wombat_status wal_writer_append(struct wal_writer *w, uint64_t sequence, ui
 	if (payload > UINT32_MAX)
 		return fail(WOMBAT_TOO_BIG, "a write of %llu bytes is too large for the write-ahead log",
 			    (unsigned long long)payload);
+	assert(sequence == atomic_load_explicit(&w->appended_sequence, memory_order_relaxed) + 1);
+	assert(count <= (payload - WAL_PAYLOAD_HEADER_SIZE) / WAL_CHANGE_MIN);
 	uint64_t size = wal_record_size(payload);
 	if (w->current->used + size > w->current->map->size) {
 		enum wombat_status s = rotate(w, size);
@@ -278,11 +310,12 @@ enum wombat_status wal_writer_append(struct wal_writer *w, uint64_t sequence, ui
 	put_u32(p + 16, count);
 	p += WAL_PAYLOAD_HEADER_SIZE;
 	for (size_t i = 0; i < piece_count; i++) {
-		memcpy(p, pieces[i].data, pieces[i].size);
+		if (pieces[i].size)
+			memcpy(p, pieces[i].data, pieces[i].size);
 		p += pieces[i].size;
 	}
 	memset(p, 0, (size_t)(record + size - p));
-	put_u32(record, crc32c(0, record + 4, WAL_RECORD_HEADER_SIZE - 4 + (size_t)payload));
+	put_u32(record, wal_record_crc(s->number, s->used, record, (uint32_t)payload));
 	s->used += size;
 	atomic_store_explicit(&w->records, atomic_load_explicit(&w->records, memory_order_relaxed) + 1, memory_order_relaxed);
 	if (count)
@@ -350,7 +383,7 @@ enum wombat_status wal_writer_sync(struct wal_writer *w)
 		atomic_store_explicit(&w->durable_sequence, sequence, memory_order_relaxed);
 	} else {
 		w->failed = s;
-		strncpy(w->failure, status_detail(), sizeof w->failure - 1);
+		snprintf(w->failure, sizeof w->failure, "%s", status_detail());
 	}
 	condition_broadcast(&w->changed);
 	mutex_unlock(&w->mu);
@@ -363,24 +396,19 @@ void wal_writer_release(struct wal_writer *w, uint32_t epoch)
 {
 	struct wal_segment *dead = NULL;
 	mutex_lock(&w->mu);
+	/* A sync that runs walks over the list. */
 	while (w->syncing)
 		condition_wait(&w->changed, &w->mu); /* drops and takes mu */
 	/* The last one is the appending thread's. */
 	while (w->live && w->live->next && w->live->last_epoch < epoch) {
 		struct wal_segment *s = w->live;
 		w->live = s->next;
-		bool keep = w->spare_count < w->spare_segments && s->map->size == segment_bytes_for(w, 0);
-		s->next = keep ? w->spares : dead;
-		*(keep ? &w->spares : &dead) = s;
-		w->spare_count += keep;
+		s->next = w->spares;
+		w->spares = s;
 	}
-	note_spares_locked(w);
+	trim_spares_locked(w, &dead);
 	mutex_unlock(&w->mu);
-	while (dead) {
-		struct wal_segment *next = dead->next;
-		remove_segment(w, dead);
-		dead = next;
-	}
+	remove_all(w, dead);
 }
 
 bool wal_writer_wants_spare(const struct wal_writer *w)
@@ -443,5 +471,10 @@ void wal_writer_counts(struct wal_writer *w, struct wal_counts *out)
 
 void wal_writer_set_segment_bytes(struct wal_writer *w, uint64_t bytes)
 {
+	struct wal_segment *dead = NULL;
 	atomic_store_explicit(&w->segment_bytes, bytes, memory_order_relaxed);
+	mutex_lock(&w->mu);
+	trim_spares_locked(w, &dead);
+	mutex_unlock(&w->mu);
+	remove_all(w, dead);
 }

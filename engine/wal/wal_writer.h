@@ -31,10 +31,10 @@ MUST_CHECK enum wombat_status wal_writer_open(const struct wal_writer_options *o
 enum wombat_status wal_writer_close(struct wal_writer *w, bool clean);
 
 /*
- * One record: the payload header and the pieces. `sequence` is the first change's; `count` changes in
- * all. `*out_epoch`: the epoch of the segment it went to, for wal_writer_release. A record larger than a
- * segment gets one of its own. WOMBAT_NO_SPACE, WOMBAT_IO: no new segment could be made; nothing was
- * appended.
+ * One record: the payload header and the pieces. `sequence` is the first change's: the number behind the last
+ * change of the record before (of recovery, for the first). `count` changes in all. `*out_epoch`: the epoch of
+ * the segment it went to, for wal_writer_release. A record larger than a segment gets one of its own.
+ * WOMBAT_NO_SPACE, WOMBAT_IO: no new segment could be made; nothing was appended.
  */
 MUST_CHECK enum wombat_status wal_writer_append(struct wal_writer *w, uint64_t sequence, uint64_t time_ns,
 	uint32_t count, const struct wombat_slice *pieces, size_t piece_count, uint32_t *out_epoch);
