@@ -16,7 +16,7 @@ static enum wombat_status collect_ranges(const struct compaction_context *c, con
 {
 	struct table *table;
 	struct lru_handle *handle;
-	enum wombat_status s = table_cache_acquire(c->tables, f->number, &table, &handle);
+	enum wombat_status s = file_meta_acquire(f, c->tables, &table, &handle);
 	if (s != WOMBAT_OK)
 		return s;
 	struct wombat_slice none = { NULL, 0 };
@@ -36,8 +36,7 @@ static enum wombat_status open_inputs(const struct compaction_context *c, const 
 	for (int side = 0; side < 2; side++)
 		for (size_t i = 0; i < in->count[side] && s == WOMBAT_OK; i++) {
 			const struct file_meta *f = in->files[side][i];
-			s = table_cache_iter_new(c->tables, f->number, TABLE_READ_SEQUENTIAL, c->read_ahead_bytes,
-						 &children[count]);
+			s = file_meta_iter_new(f, c->tables, TABLE_READ_SEQUENTIAL, c->read_ahead_bytes, &children[count]);
 			count += s == WOMBAT_OK;
 			if (s == WOMBAT_OK && f->summary.range_deletes > 0)
 				s = collect_ranges(c, f, ranges);

@@ -33,8 +33,8 @@ static bool open_at(struct level_iter *l, size_t at)
 	drop_table(l);
 	if (at < l->begin || at >= l->end)
 		return false;
-	enum wombat_status s = table_cache_iter_new(l->tables, l->list->files[at]->number, l->table_flags,
-						    l->read_ahead_bytes, &l->table);
+	enum wombat_status s = file_meta_iter_new(l->list->files[at], l->tables, l->table_flags, l->read_ahead_bytes,
+						  &l->table);
 	if (s != WOMBAT_OK) {
 		l->table = NULL;
 		l->base.status = s;

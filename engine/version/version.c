@@ -8,6 +8,8 @@
 #include "engine/version/version.h"
 
 #include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
 
 #include "engine/base/alloc.h"
 #include "engine/version/level_iter.h"
@@ -89,6 +91,27 @@ size_t file_list_find(const struct file_list *list, struct wombat_slice key)
 	return lo;
 }
 
+static enum wombat_status fail_missing(const struct file_meta *f)
+{
+	char cause[256];
+	snprintf(cause, sizeof cause, "%s", status_detail());
+	return fail(WOMBAT_CORRUPTION, "table %06" PRIu64 " is missing: %s", f->number, cause);
+}
+
+enum wombat_status file_meta_acquire(const struct file_meta *f, struct table_cache *tables, struct table **out_table,
+				     struct lru_handle **out_handle)
+{
+	enum wombat_status s = table_cache_acquire(tables, f->number, out_table, out_handle);
+	return s == WOMBAT_NOT_FOUND ? fail_missing(f) : s;
+}
+
+enum wombat_status file_meta_iter_new(const struct file_meta *f, struct table_cache *tables, unsigned flags,
+				      size_t read_ahead_bytes, struct iter **out)
+{
+	enum wombat_status s = table_cache_iter_new(tables, f->number, flags, read_ahead_bytes, out);
+	return s == WOMBAT_NOT_FOUND ? fail_missing(f) : s;
+}
+
 bool version_level_overlaps(const struct version *v, unsigned level, const struct key_span *span)
 {
 	const struct file_list *list = &v->levels[level];
@@ -122,7 +145,7 @@ static enum wombat_status get_from(const struct lookup *l, const struct file_met
 {
 	struct table *table;
 	struct lru_handle *handle;
-	enum wombat_status s = table_cache_acquire(l->tables, f->number, &table, &handle);
+	enum wombat_status s = file_meta_acquire(f, l->tables, &table, &handle);
 	if (s != WOMBAT_OK)
 		return s;
 	l->counts->tables++;
@@ -179,7 +202,7 @@ enum wombat_status version_add_iters(struct version *v, struct table_cache *tabl
 		const struct file_meta *f = v->levels[0].files[i];
 		if (!file_meta_overlaps(f, lower, upper))
 			continue;
-		enum wombat_status s = table_cache_iter_new(tables, f->number, table_flags, read_ahead_bytes, &iters[*count]);
+		enum wombat_status s = file_meta_iter_new(f, tables, table_flags, read_ahead_bytes, &iters[*count]);
 		if (s != WOMBAT_OK)
 			return s;
 		(*count)++;
@@ -203,7 +226,7 @@ static enum wombat_status collect_from(const struct file_meta *f, struct table_c
 {
 	struct table *table;
 	struct lru_handle *handle;
-	enum wombat_status s = table_cache_acquire(tables, f->number, &table, &handle);
+	enum wombat_status s = file_meta_acquire(f, tables, &table, &handle);
 	if (s != WOMBAT_OK)
 		return s;
 	s = range_fragments_collect(table_range_dels(table), lower, upper, out);
@@ -233,7 +256,7 @@ static enum wombat_status file_may_have_prefix(const struct file_meta *f, struct
 {
 	struct table *table;
 	struct lru_handle *handle;
-	enum wombat_status s = table_cache_acquire(tables, f->number, &table, &handle);
+	enum wombat_status s = file_meta_acquire(f, tables, &table, &handle);
 	if (s != WOMBAT_OK)
 		return s;
 	*out = table_may_have_prefix(table, prefix);

@@ -40,6 +40,13 @@ bool key_span_overlaps(const struct key_span *a, const struct key_span *b);
 /* Widens `span` to include `more`. */
 void key_span_add(struct key_span *span, const struct key_span *more);
 
+/* A version's table, as by table_cache_acquire and table_cache_iter_new; one that is missing is WOMBAT_CORRUPTION, where
+ * WOMBAT_NOT_FOUND could be taken for the answer that a key is not there. */
+MUST_CHECK enum wombat_status file_meta_acquire(const struct file_meta *f, struct table_cache *tables,
+	struct table **out_table, struct lru_handle **out_handle);
+MUST_CHECK enum wombat_status file_meta_iter_new(const struct file_meta *f, struct table_cache *tables, unsigned flags,
+	size_t read_ahead_bytes, struct iter **out);
+
 struct version {
 	atomic_int refs;
 	unsigned level_count;                       /* levels in use by options: max_levels */
