@@ -17,7 +17,7 @@ remount_db
 diff -r --no-dereference "$tree" "$mnt/copy"
 meta "$mnt/copy" | cmp - "$dir/wanted"
 mkdir "$dir/out"
-tar -C "$mnt" -cf - copy | tar -C "$dir/out" -xf -
+tar --format=posix -C "$mnt" -cf - copy | tar -C "$dir/out" -xf -
 diff -r --no-dereference "$tree" "$dir/out/copy"
 meta "$dir/out/copy" | cmp - "$dir/wanted"
 echo "$(wc -l <"$dir/wanted") entries"
