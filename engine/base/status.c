@@ -11,6 +11,7 @@ enum { DETAIL_MAX = 512 };
 static _Thread_local char detail[DETAIL_MAX];
 
 /* By way of a copy: an argument may be the old sentence itself. */
+static void keep(const char *format, va_list args) __attribute__((format(printf, 1, 0)));
 static void keep(const char *format, va_list args)
 {
 	char text[DETAIL_MAX];

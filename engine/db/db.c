@@ -1,9 +1,7 @@
 /* The parts of the public interface that need no database: names of results, the version. */
 #include "engine/base/status.h"
 
-#ifdef HAVE_CONFIG_H
-#include "config.h"
-#endif
+/* The build says it; a compilation by hand need not. */
 #ifndef PACKAGE_VERSION
 #define PACKAGE_VERSION "1.0.0"
 #endif
