@@ -279,6 +279,7 @@ static enum wombat_status write_group(struct wombat *db, const struct write_grou
 		bodies[i] = g->members[i]->body;
 	uint64_t now = db->env->calls->now_ns(db->env);
 	uint32_t epoch;
+	wal_writer_sync_next(db->wal, g->sync);
 	s = wal_writer_append(db->wal, db->last_sequence + 1, now, g->changes, bodies, g->count, &epoch);
 	if (s != WOMBAT_OK)
 		return s;

@@ -430,6 +430,15 @@ static enum wombat_status mem_segment_open(struct env *env, const char *path, si
 	return WOMBAT_OK;
 }
 
+static enum wombat_status mem_segment_write(struct env_segment *segment, uint64_t offset, const void *data, size_t size)
+{
+	struct mem_segment *s = (struct mem_segment *)segment;
+	enum wombat_status status = call(s->env, "segment_write", s->path);
+	if (status == WOMBAT_OK)
+		memcpy(s->base.base + offset, data, size);
+	return status;
+}
+
 static enum wombat_status mem_segment_sync(struct env_segment *segment)
 {
 	struct mem_segment *s = (struct mem_segment *)segment;
@@ -702,6 +711,7 @@ static const struct env_calls mem_calls = {
 	.reader_size = mem_reader_size,
 	.reader_close = mem_reader_close,
 	.segment_open = mem_segment_open,
+	.segment_write = mem_segment_write,
 	.segment_sync = mem_segment_sync,
 	.segment_close = mem_segment_close,
 	.rename = mem_rename,

@@ -433,6 +433,12 @@ static enum wombat_status posix_segment_open(struct env *env, const char *path, 
 	return WOMBAT_OK;
 }
 
+static enum wombat_status posix_segment_write(struct env_segment *segment, uint64_t offset, const void *data, size_t size)
+{
+	struct posix_segment *s = (struct posix_segment *)segment;
+	return write_at(s->fd, s->path, data, size, offset);
+}
+
 static enum wombat_status posix_segment_sync(struct env_segment *segment)
 {
 	struct posix_segment *s = (struct posix_segment *)segment;
@@ -653,6 +659,7 @@ struct env *env_posix(void)
 		.reader_size = posix_reader_size,
 		.reader_close = posix_reader_close,
 		.segment_open = posix_segment_open,
+		.segment_write = posix_segment_write,
 		.segment_sync = posix_segment_sync,
 		.segment_close = posix_segment_close,
 		.rename = posix_rename,

@@ -17,7 +17,7 @@
 #include "engine/wal/wal_reader.h"
 #include "engine/wal/wal_segment.h"
 
-enum { PAGE = 4096 };
+enum { PAGE = 4096, WRITTEN_MAX = 16384 };
 
 struct wal_writer {
 	/* Fixed after open. */
@@ -29,6 +29,7 @@ struct wal_writer {
 
 	/* The appending thread's alone. */
 	struct wal_segment *current;
+	bool sync_next;                /* the next record will be synced at once */
 
 	/* Stored by the appending thread. Release: the record is in the segment before the number is seen, so a sync that
 	 * read it covers the record. */
@@ -279,6 +280,11 @@ enum wombat_status wal_writer_close(struct wal_writer *w, bool clean)
 
 /* ---- Append -------------------------------------------------------------------------------- */
 
+void wal_writer_sync_next(struct wal_writer *w, bool will_sync)
+{
+	w->sync_next = will_sync;
+}
+
 enum wombat_status wal_writer_append(struct wal_writer *w, uint64_t sequence, uint64_t time_ns, uint32_t count,
 				     const struct wombat_slice *pieces, size_t piece_count, uint32_t *out_epoch)
 {
@@ -298,7 +304,12 @@ enum wombat_status wal_writer_append(struct wal_writer *w, uint64_t sequence, ui
 	}
 	struct wal_segment *s = w->current;
 	uint32_t epoch = atomic_load_explicit(&w->epoch, memory_order_relaxed);
-	uint8_t *record = s->map->base + s->used, *p = record;
+	/* What is synced at once is written by a call: see env.h. Large records gain nothing by it. */
+	uint8_t room[WRITTEN_MAX], *record = s->map->base + s->used;
+	bool written = w->sync_next && size <= sizeof room;
+	if (written)
+		record = room;
+	uint8_t *p = record;
 	put_u32(p + 4, (uint32_t)payload);
 	put_u32(p + 8, epoch);
 	put_u32(p + 12, 0);
@@ -316,6 +327,11 @@ enum wombat_status wal_writer_append(struct wal_writer *w, uint64_t sequence, ui
 	}
 	memset(p, 0, (size_t)(record + size - p));
 	put_u32(record, wal_record_crc(s->number, s->used, record, (uint32_t)payload));
+	if (written) {
+		enum wombat_status status = w->env->calls->segment_write(s->map, s->used, record, (size_t)size);
+		if (status != WOMBAT_OK)
+			return status;
+	}
 	s->used += size;
 	atomic_store_explicit(&w->records, atomic_load_explicit(&w->records, memory_order_relaxed) + 1, memory_order_relaxed);
 	if (count)

@@ -39,6 +39,10 @@ enum wombat_status wal_writer_close(struct wal_writer *w, bool clean);
 MUST_CHECK enum wombat_status wal_writer_append(struct wal_writer *w, uint64_t sequence, uint64_t time_ns,
 	uint32_t count, const struct wombat_slice *pieces, size_t piece_count, uint32_t *out_epoch);
 
+/* Says whether the appending thread will sync right after its next appends: it changes how they are stored, not
+ * what is promised. */
+void wal_writer_sync_next(struct wal_writer *w, bool will_sync);
+
 /* Durable: all records whose append returned before. One fdatasync, none when nothing is new. Callers in
  * parallel share one. After a failure every later call fails with the first cause. */
 MUST_CHECK enum wombat_status wal_writer_sync(struct wal_writer *w);
