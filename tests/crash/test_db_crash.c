@@ -94,9 +94,17 @@ static void verify_clone(struct run *r, unsigned i, const struct wombat_options 
 	r->clones[i].env->calls->free(r->clones[i].env);
 }
 
+static bool wants_more(struct run *r)
+{
+	pthread_mutex_lock(&r->mu);
+	bool more = r->written + 1 < STATES_MAX && r->clone_count < CLONES_MAX;
+	pthread_mutex_unlock(&r->mu);
+	return more;
+}
+
 static void write_batches(struct run *r, struct wombat *db, struct opgen *gen)
 {
-	while (r->written + 1 < STATES_MAX && r->clone_count < CLONES_MAX) {
+	while (wants_more(r)) {
 		struct wombat_batch *b = wombat_batch_new();
 		bool sync = random_below(&gen->random, 4) == 0;
 		pthread_mutex_lock(&r->mu);
