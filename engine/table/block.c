@@ -1,7 +1,8 @@
 /*
  * Reader of data blocks (layout: block_builder.c).
  *
- * A search looks at whole keys, at restarts, by halves, then walks from the last restart before what is
+ * A search goes by halves over the fences of the restarts, which lie side by side, looks at the whole keys
+ * of restarts only where fences are equal, then walks from the last restart before what is
  * wanted. The walk rebuilds no key. It knows how many leading bytes of the wanted key the entry before
  * matched, and that entry was smaller, so with `shared` of the next entry being maximal:
  *
@@ -23,27 +24,47 @@
 #include "engine/table/prefix.h"
 #include "engine/table/table_format.h"
 
+static inline uint64_t fence_at(const struct block *b, uint32_t i)
+{
+	return get_u64(b->data + b->entries_bytes + (size_t)BLOCK_FENCE_SIZE * i);
+}
+
 static inline uint32_t restart_offset(const struct block *b, uint32_t i)
 {
-	return get_u32(b->data + b->entries_bytes + (size_t)4 * i);
+	const uint8_t *offsets = b->data + b->entries_bytes + (size_t)BLOCK_FENCE_SIZE * b->restart_count;
+	return get_u32(offsets + (size_t)BLOCK_RESTART_SIZE * i);
+}
+
+/* The prefix is the first key's beginning. */
+static bool find_prefix(struct block *b)
+{
+	struct block_lengths n;
+	const uint8_t *q = block_lengths_decode(b->data, b->data + b->entries_bytes, &n);
+	if (!q || n.shared != 0 || n.unshared < b->prefix_bytes)
+		return false;
+	b->prefix = q + IKEY_TAG_SIZE;
+	return true;
 }
 
 const char *block_init(struct block *b, const uint8_t *data, size_t size)
 {
-	if (size < 4 || size > TABLE_BLOCK_MAX)
+	enum { RESTART = BLOCK_FENCE_SIZE + BLOCK_RESTART_SIZE };
+	if (size < BLOCK_TAIL_SIZE || size > TABLE_BLOCK_MAX)
 		return "impossible size";
 	uint32_t word = get_u32(data + size - 4);
 	uint32_t count = word & BLOCK_RESTART_COUNT_MASK;
 	if (word != count)
 		return "unknown features";
-	if (count > (size - 4) / 4)
+	if (count > (size - BLOCK_TAIL_SIZE) / RESTART)
 		return "more restarts than room";
-	b->data = data;
-	b->entries_bytes = (uint32_t)(size - 4 - (size_t)4 * count);
-	b->restart_count = count;
-	b->charge_bytes = 0;
+	*b = (struct block){
+		.data = data,
+		.prefix_bytes = get_u32(data + size - BLOCK_TAIL_SIZE),
+		.entries_bytes = (uint32_t)(size - BLOCK_TAIL_SIZE - (size_t)RESTART * count),
+		.restart_count = count,
+	};
 	if (count == 0)
-		return b->entries_bytes ? "entries without a restart" : NULL;
+		return b->entries_bytes || b->prefix_bytes ? "entries without a restart" : NULL;
 	if (restart_offset(b, 0) != 0)
 		return "first restart is not the first entry";
 	for (uint32_t i = 1; i < count; i++)
@@ -51,7 +72,7 @@ const char *block_init(struct block *b, const uint8_t *data, size_t size)
 			return "restarts out of order";
 	if (restart_offset(b, count - 1) >= b->entries_bytes)
 		return "restart past the entries";
-	return NULL;
+	return find_prefix(b) ? NULL : "the first entry has no such prefix";
 }
 
 const uint8_t *block_lengths_slow(const uint8_t *p, const uint8_t *limit, struct block_lengths *out)
@@ -77,38 +98,77 @@ struct spot {
 };
 
 /* Whether the entry at a restart comes before (key, tag). */
-static enum block_result restart_is_before(const struct block *b, uint32_t i, struct wombat_slice key, uint64_t tag,
-	bool *out)
+static enum block_result restart_is_before(const struct block *b, uint32_t i, struct wombat_slice key,
+	uint64_t tag, bool *out)
 {
 	struct block_lengths n;
-	const uint8_t *q = block_lengths_decode(b->data + restart_offset(b, i), b->data + b->entries_bytes, &n);
+	const uint8_t *p = b->data + restart_offset(b, i);
+	const uint8_t *q = block_lengths_decode(p, b->data + b->entries_bytes, &n);
 	if (!q || n.shared != 0)
 		return BLOCK_BAD;
 	*out = ikey_compare_parts(slice_make(q + IKEY_TAG_SIZE, n.unshared), get_u64(q), key, tag) < 0;
 	return BLOCK_AT;
 }
 
-/* The last restart whose entry comes before (key, tag); 0 when none does. */
-static enum block_result find_restart(const struct block *b, struct wombat_slice key, uint64_t tag, uint32_t *out)
+/* How many restarts have a fence below `fence`. */
+static inline uint32_t count_below(const struct block *b, uint64_t fence)
 {
-	uint32_t low = 0, high = b->restart_count; /* those below `low` are before, those from `high` on are not */
+	uint32_t low = 0, n = b->restart_count;
+	while (n > 1) {
+		uint32_t half = n / 2;
+		low += fence_at(b, low + half - 1) < fence ? half : 0;
+		n -= half;
+	}
+	return low + (fence_at(b, low) < fence);
+}
+
+/* How many restarts come before (key, tag), among those with that fence; the first `low` do. */
+static enum block_result count_equal(const struct block *b, uint32_t low, uint64_t fence,
+	struct wombat_slice key, uint64_t tag, uint32_t *out)
+{
+	uint32_t high = b->restart_count; /* before: those below `low`, none from `high` on */
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
-		bool before;
-		enum block_result r = restart_is_before(b, middle, key, tag, &before);
-		if (r != BLOCK_AT)
-			return r;
+		bool before = false;
+		if (fence_at(b, middle) == fence) {
+			enum block_result r = restart_is_before(b, middle, key, tag, &before);
+			if (r != BLOCK_AT)
+				return r;
+		}
 		if (before)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	*out = low ? low - 1 : 0;
+	*out = low;
+	return BLOCK_AT;
+}
+
+/* The last restart whose entry comes before (key, tag); 0 when none does. */
+static enum block_result find_restart(const struct block *b, struct wombat_slice key, uint64_t tag,
+	uint32_t *out)
+{
+	size_t n = b->prefix_bytes, both = key.size < n ? key.size : n;
+	int c = both ? memcmp(key.data, b->prefix, both) : 0;
+	uint32_t before = 0;
+	if (c > 0) {
+		before = b->restart_count;
+	} else if (c == 0 && key.size >= n) {
+		uint64_t fence = prefix_fence(key.data + n, key.size - n);
+		before = count_below(b, fence);
+		if (before < b->restart_count && fence_at(b, before) == fence) {
+			enum block_result r = count_equal(b, before, fence, key, tag, &before);
+			if (r != BLOCK_AT)
+				return r;
+		}
+	}
+	*out = before ? before - 1 : 0;
 	return BLOCK_AT;
 }
 
 /* To the first entry at or behind (key, tag). */
-static enum block_result search(const struct block *b, struct wombat_slice key, uint64_t tag, struct spot *out)
+static enum block_result search(const struct block *b, struct wombat_slice key, uint64_t tag,
+	struct spot *out)
 {
 	if (b->restart_count == 0)
 		return BLOCK_END;
@@ -118,7 +178,9 @@ static enum block_result search(const struct block *b, struct wombat_slice key, 
 		return r;
 	const uint8_t *limit = b->data + b->entries_bytes;
 	const uint8_t *p = b->data + restart_offset(b, restart);
-	const uint8_t *next_restart = restart + 1 < b->restart_count ? b->data + restart_offset(b, restart + 1) : limit;
+	const uint8_t *next_restart = limit;
+	if (restart + 1 < b->restart_count)
+		next_restart = b->data + restart_offset(b, restart + 1);
 	size_t match = 0;
 	while (p < limit) {
 		struct block_lengths n;
@@ -200,8 +262,8 @@ void block_iter_set(struct block_iter *b, const struct block *block)
 }
 
 /* Makes the key `prefix` and `bytes`. `prefix` may lie in the key itself. */
-static enum block_result set_key(struct block_iter *b, const uint8_t *prefix, size_t prefix_size, const uint8_t *bytes,
-	size_t size)
+static enum block_result set_key(struct block_iter *b, const uint8_t *prefix, size_t prefix_size,
+	const uint8_t *bytes, size_t size)
 {
 	size_t need = prefix_size + size + BLOCK_SHORT_COPY;
 	uint8_t *old = NULL;
@@ -264,7 +326,14 @@ static enum block_result back_push(struct block_iter *b)
 		b->back_capacity = capacity;
 	}
 	struct block_back *e = &b->back[b->back_count];
-	*e = (struct block_back){ b->entry, b->next, b->it.tag, b->it.value, b->back_keys.size, b->it.key.size };
+	*e = (struct block_back){
+		.entry = b->entry,
+		.next = b->next,
+		.tag = b->it.tag,
+		.value = b->it.value,
+		.key_offset = b->back_keys.size,
+		.key_size = b->it.key.size,
+	};
 	if (buf_append(&b->back_keys, b->it.key.data, b->it.key.size) != WOMBAT_OK)
 		return BLOCK_NO_MEMORY;
 	b->back_count++;

@@ -13,8 +13,10 @@
 enum { BLOCK_SLACK = 32 };
 
 struct block {
-	const uint8_t *data;    /* entries, restarts, count */
-	uint32_t entries_bytes; /* where the restarts begin */
+	const uint8_t *data;    /* entries and what follows them */
+	const uint8_t *prefix;  /* that all keys have: the beginning of the first one */
+	uint32_t prefix_bytes;
+	uint32_t entries_bytes; /* where the fences begin */
 	uint32_t restart_count;
 	size_t charge_bytes;    /* of memory, for the cache */
 };
@@ -50,7 +52,7 @@ struct block_iter {
 	const struct block *block;
 	uint8_t *key;
 	size_t key_capacity;
-	/* The entries from a restart to where prev was last asked, so that going on back costs a copy each. */
+	/* The entries from a restart to where prev was last asked: going on back costs a copy each. */
 	struct block_back *back;
 	size_t back_count, back_capacity, back_at;
 	struct buf back_keys;
@@ -65,7 +67,8 @@ void block_iter_set(struct block_iter *b, const struct block *block);
 MUST_CHECK enum block_result block_iter_first(struct block_iter *b);
 MUST_CHECK enum block_result block_iter_last(struct block_iter *b);
 MUST_CHECK enum block_result block_iter_seek(struct block_iter *b, struct wombat_slice key, uint64_t tag);
-MUST_CHECK enum block_result block_iter_seek_before(struct block_iter *b, struct wombat_slice key, uint64_t tag);
+MUST_CHECK enum block_result block_iter_seek_before(struct block_iter *b, struct wombat_slice key,
+	uint64_t tag);
 MUST_CHECK enum block_result block_iter_prev(struct block_iter *b);
 
 /* ---- Decoding, inline for the moving on ------------------------------------------------------ */
@@ -78,14 +81,16 @@ const uint8_t *block_lengths_slow(const uint8_t *p, const uint8_t *limit, struct
 
 /* Decodes the lengths of the entry at p < limit; returns where its tag is, with tag, key bytes and value
  * known to lie before `limit`; NULL: damaged. */
-static inline const uint8_t *block_lengths_decode(const uint8_t *p, const uint8_t *limit, struct block_lengths *out)
+static inline const uint8_t *block_lengths_decode(const uint8_t *p, const uint8_t *limit,
+	struct block_lengths *out)
 {
-	uint32_t word = get_u32(p); /* may reach into restarts and slack */
+	uint32_t word = get_u32(p); /* may reach into what follows the entries */
 	if (__builtin_expect((word & 0x808080) == 0, 1)) {
 		*out = (struct block_lengths){ word & 0x7f, word >> 8 & 0x7f, word >> 16 & 0x7f };
 		p += 3;
 	} else if ((word & 0x80808080) == 0x800000) {
-		*out = (struct block_lengths){ word & 0x7f, word >> 8 & 0x7f, (word >> 16 & 0x7f) | word >> 24 << 7 };
+		uint32_t value = (word >> 16 & 0x7f) | word >> 24 << 7;
+		*out = (struct block_lengths){ word & 0x7f, word >> 8 & 0x7f, value };
 		p += 4;
 	} else {
 		p = block_lengths_slow(p, limit, out);

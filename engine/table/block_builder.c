@@ -2,7 +2,11 @@
  * Builder of data blocks.
  *
  *     entry:    shared varint | unshared varint | value size varint | tag 8 | unshared key bytes | value
- *     block:    entry* | restart offset 4 * | restart count 4
+ *     block:    entry* | fence 8 * | restart offset 4 * | prefix size 4 | restart count 4
+ *
+ * The fences are those (prefix.h) of the restarts' keys behind the prefix that all keys of the block have.
+ * A search by halves looks at them instead of at keys all over the block, each of which would be a cache
+ * miss. The prefix is known at the end, so they are made then.
  *
  * `shared` is always the most that can be shared (0 at a restart): a search relies on it, see block.c.
  * The tag has a fixed width because the three lengths are then the only thing to decode, and they are
@@ -12,9 +16,14 @@
 
 #include <assert.h>
 
-#include "engine/base/coding.h"
+#include "engine/base/alloc.h"
 #include "engine/base/ikey.h"
-#include "engine/table/table_format.h"
+#include "engine/table/prefix.h"
+
+struct block_restart {
+	uint32_t offset;
+	uint32_t key_offset, key_size;
+};
 
 void block_builder_init(struct block_builder *b, unsigned restart_interval)
 {
@@ -24,7 +33,9 @@ void block_builder_init(struct block_builder *b, unsigned restart_interval)
 void block_builder_done(struct block_builder *b)
 {
 	buf_done(&b->bytes);
-	buf_done(&b->restarts);
+	mem_free(b->restarts);
+	b->restarts = NULL;
+	b->restart_count = b->restart_capacity = 0;
 }
 
 void block_builder_clear(struct block_builder *b, size_t keep_bytes)
@@ -32,7 +43,7 @@ void block_builder_clear(struct block_builder *b, size_t keep_bytes)
 	if (b->bytes.capacity / 8 > keep_bytes)
 		buf_done(&b->bytes);
 	buf_clear(&b->bytes);
-	buf_clear(&b->restarts);
+	b->restart_count = 0;
 	b->since_restart = 0;
 }
 
@@ -43,6 +54,21 @@ static inline uint8_t *put_length(uint8_t *p, size_t length)
 		return p + 1;
 	}
 	return p + put_varint(p, length);
+}
+
+static enum wombat_status add_restart(struct block_builder *b)
+{
+	assert(b->bytes.size < TABLE_BLOCK_MAX);
+	if (b->restart_count == b->restart_capacity) {
+		size_t capacity = b->restart_capacity ? b->restart_capacity * 2 : 32;
+		struct block_restart *restarts = mem_realloc(b->restarts, capacity * sizeof(*restarts));
+		if (!restarts)
+			return fail_no_memory();
+		b->restarts = restarts;
+		b->restart_capacity = capacity;
+	}
+	b->restarts[b->restart_count++].offset = (uint32_t)b->bytes.size;
+	return WOMBAT_OK;
 }
 
 /* All of an entry but its value; room was reserved. */
@@ -61,8 +87,8 @@ static void append_head(struct block_builder *b, struct wombat_slice key, size_t
 	b->bytes.size = (size_t)(p + unshared - b->bytes.data);
 }
 
-enum wombat_status block_builder_add(struct block_builder *b, struct wombat_slice key, size_t common, uint64_t tag,
-	struct wombat_slice value)
+enum wombat_status block_builder_add(struct block_builder *b, struct wombat_slice key, size_t common,
+	uint64_t tag, struct wombat_slice value)
 {
 	size_t bound = block_entry_bound(key.size, value.size);
 	if (b->bytes.capacity - b->bytes.size < bound) {
@@ -70,16 +96,25 @@ enum wombat_status block_builder_add(struct block_builder *b, struct wombat_slic
 		if (s != WOMBAT_OK)
 			return s;
 	}
+	size_t shared = common;
 	if (b->since_restart == 0) {
-		assert(b->bytes.size < TABLE_BLOCK_MAX);
-		enum wombat_status s = buf_append_u32(&b->restarts, (uint32_t)b->bytes.size);
+		enum wombat_status s = add_restart(b);
 		if (s != WOMBAT_OK)
 			return s;
-		common = 0;
+		shared = 0;
+	}
+	if (b->bytes.size == 0)
+		b->prefix_bytes = key.size;
+	else if (common < b->prefix_bytes)
+		b->prefix_bytes = common;
+	append_head(b, key, shared, tag, value.size);
+	if (b->since_restart == 0) {
+		struct block_restart *restart = &b->restarts[b->restart_count - 1];
+		restart->key_offset = (uint32_t)(b->bytes.size - key.size);
+		restart->key_size = (uint32_t)key.size;
 	}
 	if (++b->since_restart == b->restart_interval)
 		b->since_restart = 0;
-	append_head(b, key, common, tag, value.size);
 	if (value.size)
 		memcpy(b->bytes.data + b->bytes.size, value.data, value.size);
 	b->bytes.size += value.size;
@@ -91,20 +126,41 @@ enum wombat_status block_builder_add_alone(struct block_builder *b, struct womba
 {
 	assert(block_builder_empty(b));
 	enum wombat_status s = buf_reserve(&b->bytes, block_entry_bound(key.size, 0));
-	if (s == WOMBAT_OK)
-		append_head(b, key, 0, tag, value_bytes);
-	return s;
+	if (s != WOMBAT_OK)
+		return s;
+	append_head(b, key, 0, tag, value_bytes);
+	b->prefix_bytes = key.size;
+	return WOMBAT_OK;
 }
 
-void block_builder_alone_tail(uint8_t out[BLOCK_ALONE_TAIL_SIZE])
+/* The only restart is the only entry, all of whose key is the prefix. */
+void block_builder_alone_tail(const struct block_builder *b, uint8_t out[BLOCK_ALONE_TAIL_SIZE])
 {
-	put_u32(out, 0); /* the only restart is the only entry */
-	put_u32(out + 4, 1);
+	uint8_t *tail = out + BLOCK_FENCE_SIZE + BLOCK_RESTART_SIZE;
+	memset(out, 0, BLOCK_FENCE_SIZE + BLOCK_RESTART_SIZE);
+	put_u32(tail, (uint32_t)b->prefix_bytes);
+	put_u32(tail + 4, 1);
 }
 
 enum wombat_status block_builder_finish(struct block_builder *b)
 {
-	uint32_t count = (uint32_t)(b->restarts.size / 4);
-	enum wombat_status s = buf_append(&b->bytes, b->restarts.data, b->restarts.size);
-	return s == WOMBAT_OK ? buf_append_u32(&b->bytes, count) : s;
+	size_t more = block_builder_bytes(b) - b->bytes.size;
+	enum wombat_status s = buf_reserve(&b->bytes, more);
+	if (s != WOMBAT_OK)
+		return s;
+	size_t prefix = b->restart_count ? b->prefix_bytes : 0;
+	uint8_t *fence = b->bytes.data + b->bytes.size;
+	uint8_t *offset = fence + b->restart_count * BLOCK_FENCE_SIZE;
+	for (size_t i = 0; i < b->restart_count; i++) {
+		const struct block_restart *r = &b->restarts[i];
+		const uint8_t *rest = b->bytes.data + r->key_offset + prefix;
+		put_u64(fence, prefix_fence(rest, r->key_size - prefix));
+		put_u32(offset, r->offset);
+		fence += BLOCK_FENCE_SIZE;
+		offset += BLOCK_RESTART_SIZE;
+	}
+	put_u32(offset, (uint32_t)prefix);
+	put_u32(offset + 4, (uint32_t)b->restart_count);
+	b->bytes.size += more;
+	return WOMBAT_OK;
 }

@@ -48,8 +48,9 @@ enum wombat_status compressor_new(int level, struct compressor **out)
 		Z_DEFAULT_STRATEGY);
 	if (error != Z_OK) {
 		mem_free(c);
-		return error == Z_MEM_ERROR ? fail_no_memory()
-					    : fail(WOMBAT_INVALID, "zlib refuses compression level %d", level);
+		if (error == Z_MEM_ERROR)
+			return fail_no_memory();
+		return fail(WOMBAT_INVALID, "zlib refuses compression level %d", level);
 	}
 	*out = c;
 	return WOMBAT_OK;
@@ -63,7 +64,8 @@ void compressor_free(struct compressor *c)
 	mem_free(c);
 }
 
-enum wombat_status compress_block(struct compressor *c, struct wombat_slice raw, struct buf *out, bool *out_worth)
+enum wombat_status compress_block(struct compressor *c, struct wombat_slice raw, struct buf *out,
+	bool *out_worth)
 {
 	*out_worth = false;
 	size_t room = raw.size - raw.size / 8;

@@ -20,7 +20,8 @@ MUST_CHECK enum wombat_status compress_block(struct compressor *c, struct wombat
 	bool *out_worth);
 
 /* How large `stored` is unpacked; `*out_packed` is what follows. False: not a packed block. */
-MUST_CHECK bool compress_raw_size(struct wombat_slice stored, size_t *out_size, struct wombat_slice *out_packed);
+MUST_CHECK bool compress_raw_size(struct wombat_slice stored, size_t *out_size,
+	struct wombat_slice *out_packed);
 /* Unpacks exactly `size` bytes, or WOMBAT_CORRUPTION or WOMBAT_NO_MEMORY; those set no sentence, since only
  * the caller knows file and offset. */
 MUST_CHECK enum wombat_status uncompress_block(struct wombat_slice packed, uint8_t *out, size_t size);

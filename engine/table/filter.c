@@ -47,6 +47,8 @@ static double false_rate(unsigned bits_x100, unsigned probes)
 static unsigned best_probes(unsigned bits_x100, double *out_rate)
 {
 	unsigned guess = bits_x100 * 69 / 10000;
+	if (guess > PROBES_MAX)
+		guess = PROBES_MAX;
 	unsigned best = 0;
 	for (unsigned k = guess > 3 ? guess - 3 : 1; k <= guess + 1 && k <= PROBES_MAX; k++) {
 		double rate = false_rate(bits_x100, k);

@@ -49,19 +49,20 @@ static bool handle_none(struct table_handle handle)
 	return handle.offset == 0 && handle.size == 0;
 }
 
-enum wombat_status footer_decode(const uint8_t bytes[TABLE_FOOTER_SIZE], uint64_t file_bytes, const char *name,
-	struct table_footer *out)
+enum wombat_status footer_decode(const uint8_t bytes[TABLE_FOOTER_SIZE], uint64_t file_bytes,
+	const char *name, struct table_footer *out)
 {
 	if (get_u64(bytes + TABLE_FOOTER_MAGIC) != TABLE_MAGIC)
 		return fail(WOMBAT_CORRUPTION, "%s: not a table, or its end is missing (no magic)", name);
 	uint32_t stored = get_u32(bytes + TABLE_FOOTER_CHECKSUM);
 	uint32_t computed = crc32c(0, bytes, TABLE_FOOTER_CHECKSUM);
 	if (stored != computed)
-		return fail(WOMBAT_CORRUPTION, "%s: footer: checksum %08x, stored %08x", name, computed, stored);
+		return fail(WOMBAT_CORRUPTION, "%s: footer: checksum %08x, stored %08x", name, computed,
+			stored);
 	uint32_t version = get_u32(bytes + TABLE_FOOTER_VERSION);
 	if (version == 0 || version > TABLE_VERSION)
-		return fail(WOMBAT_UNSUPPORTED, "%s: table version %u; this program reads up to %d", name, version,
-			TABLE_VERSION);
+		return fail(WOMBAT_UNSUPPORTED, "%s: table version %u; this program reads up to %d", name,
+			version, TABLE_VERSION);
 	struct table_footer f = {
 		.index = get_handle(bytes + TABLE_FOOTER_INDEX),
 		.properties = get_handle(bytes + TABLE_FOOTER_PROPERTIES),
@@ -72,7 +73,8 @@ enum wombat_status footer_decode(const uint8_t bytes[TABLE_FOOTER_SIZE], uint64_
 	};
 	uint32_t unknown = f.incompatible & ~(uint32_t)TABLE_INCOMPATIBLE_KNOWN;
 	if (unknown)
-		return fail(WOMBAT_UNSUPPORTED, "%s: needs features %#x that this program lacks", name, unknown);
+		return fail(WOMBAT_UNSUPPORTED, "%s: needs features %#x that this program lacks", name,
+			unknown);
 	uint64_t end = file_bytes - TABLE_FOOTER_SIZE;
 	if (!handle_fits(f.index, end) || !handle_fits(f.properties, end) ||
 	    (!handle_none(f.filter) && !handle_fits(f.filter, end)) ||

@@ -100,9 +100,9 @@ struct index_entry {
 
 static bool entry_decode(struct cursor *c, struct index_entry *out)
 {
-	return cursor_varint(c, &out->shared) && cursor_varint(c, &out->unshared) && cursor_varint(c, &out->tag) &&
-	       cursor_varint(c, &out->gap) && cursor_varint(c, &out->size) && out->unshared <= cursor_left(c) &&
-	       cursor_bytes(c, (size_t)out->unshared, &out->bytes);
+	return cursor_varint(c, &out->shared) && cursor_varint(c, &out->unshared) &&
+	       cursor_varint(c, &out->tag) && cursor_varint(c, &out->gap) && cursor_varint(c, &out->size) &&
+	       out->unshared <= cursor_left(c) && cursor_bytes(c, (size_t)out->unshared, &out->bytes);
 }
 
 /* What the arrays will need, and a check of everything that needs no keys. NULL, or what is wrong. */
@@ -148,16 +148,6 @@ static const char *measure(struct cursor c, uint64_t blocks_end, struct index_si
 	return cursor_left(&c) ? "bytes behind the last entry" : NULL;
 }
 
-static uint64_t fence_of(const uint8_t *p, size_t size)
-{
-	if (size >= 8)
-		return get_be64(p);
-	uint64_t fence = 0;
-	for (size_t i = 0; i < size; i++)
-		fence |= (uint64_t)p[i] << (56 - 8 * i);
-	return fence;
-}
-
 /* The arrays within the one allocation, 8-byte ones first. */
 struct index_arrays {
 	struct index index;
@@ -169,8 +159,8 @@ struct index_arrays {
 static struct index *arrays_alloc(const struct index_sizes *n, struct index_arrays *out)
 {
 	uint64_t words = n->tags ? 3 : 2;
-	size_t bytes = (size_t)(sizeof(struct index) + n->count * (words * 8 + 2 * 4) + n->prefix + n->key_bytes -
-				n->count * n->prefix);
+	uint64_t key_bytes = n->prefix + n->key_bytes - n->count * n->prefix;
+	size_t bytes = sizeof(struct index) + (size_t)(n->count * (words * 8 + 2 * 4) + key_bytes);
 	struct index *x = mem_alloc(bytes);
 	if (!x)
 		return NULL;
@@ -221,7 +211,7 @@ static bool fill(struct cursor c, const struct index_sizes *n, const struct inde
 		size_t rest = whole.size - (size_t)n->prefix;
 		if (rest)
 			memcpy(a->keys + end, key + n->prefix, rest);
-		a->fences[i] = fence_of(a->keys + end, rest);
+		a->fences[i] = prefix_fence(a->keys + end, rest);
 		end += rest;
 		a->key_ends[i] = (uint32_t)end;
 		offset += e.gap;
@@ -234,7 +224,8 @@ static bool fill(struct cursor c, const struct index_sizes *n, const struct inde
 	return true;
 }
 
-enum wombat_status index_new(struct wombat_slice bytes, uint64_t blocks_end, const char *name, struct index **out)
+enum wombat_status index_new(struct wombat_slice bytes, uint64_t blocks_end, const char *name,
+	struct index **out)
 {
 	struct index_sizes n;
 	const char *fault = measure(cursor_of(bytes), blocks_end, &n);
@@ -277,8 +268,8 @@ int index_compare(const struct index *x, size_t i, struct wombat_slice key, uint
 	int c = n ? memcmp(x->prefix.data, key.data, n) : 0;
 	if (c)
 		return c;
-	return ikey_compare_parts(separator_rest(x, i), x->tags ? x->tags[i] : 0, slice_make(key.data + n, key.size - n),
-		tag);
+	return ikey_compare_parts(separator_rest(x, i), x->tags ? x->tags[i] : 0,
+		slice_make(key.data + n, key.size - n), tag);
 }
 
 /* The first fence that is not below `fence`. */
@@ -294,13 +285,15 @@ static inline size_t fence_find(const uint64_t *fences, size_t count, uint64_t f
 }
 
 /* Among equal fences, from `low` on: the first separator at or behind (rest, tag). */
-static size_t find_among_equal(const struct index *x, size_t low, uint64_t fence, struct wombat_slice rest, uint64_t tag)
+static size_t find_among_equal(const struct index *x, size_t low, uint64_t fence, struct wombat_slice rest,
+	uint64_t tag)
 {
 	size_t high = x->count;
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
+		uint64_t middle_tag = x->tags ? x->tags[middle] : 0;
 		bool before = x->fences[middle] == fence &&
-			      ikey_compare_parts(separator_rest(x, middle), x->tags ? x->tags[middle] : 0, rest, tag) < 0;
+			      ikey_compare_parts(separator_rest(x, middle), middle_tag, rest, tag) < 0;
 		if (before)
 			low = middle + 1;
 		else
@@ -321,7 +314,7 @@ size_t index_find(const struct index *x, struct wombat_slice key, uint64_t tag)
 			return 0;
 	}
 	struct wombat_slice rest = slice_make(key.data + n, key.size - n);
-	uint64_t fence = fence_of(rest.data, rest.size);
+	uint64_t fence = prefix_fence(rest.data, rest.size);
 	size_t i = fence_find(x->fences, x->count, fence);
 	if (i == x->count || x->fences[i] != fence)
 		return i;

@@ -25,18 +25,19 @@ struct index_builder {
 void index_builder_init(struct index_builder *b);
 void index_builder_done(struct index_builder *b);
 /* Separators and offsets ascend. */
-MUST_CHECK enum wombat_status index_builder_add(struct index_builder *b, struct wombat_slice key, uint64_t tag,
-	struct table_handle handle);
+MUST_CHECK enum wombat_status index_builder_add(struct index_builder *b, struct wombat_slice key,
+	uint64_t tag, struct table_handle handle);
 /* Replaces `out` by the index block. */
 MUST_CHECK enum wombat_status index_builder_finish(struct index_builder *b, struct buf *out);
 
 /* The shortest key k found with before <= k < after (before < after), into `out`. */
-MUST_CHECK enum wombat_status index_separator(struct wombat_slice before, struct wombat_slice after, struct buf *out);
+MUST_CHECK enum wombat_status index_separator(struct wombat_slice before, struct wombat_slice after,
+	struct buf *out);
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
 /* One allocation. Separators are kept without the prefix that all of them have; their first 8 bytes behind
- * it, as an integer (zeros where they end), are searched first. */
+ * it, as an integer (a fence: prefix.h), are searched first. */
 struct index {
 	size_t count;
 	size_t memory_bytes;

@@ -34,7 +34,8 @@ static const struct property {
 #undef PROPERTY
 };
 enum { PROPERTY_COUNT = sizeof(properties) / sizeof(properties[0]) };
-_Static_assert(PROPERTY_COUNT * sizeof(uint64_t) == sizeof(struct table_properties), "every property is listed");
+_Static_assert(PROPERTY_COUNT * sizeof(uint64_t) == sizeof(struct table_properties),
+	"every property is listed");
 
 const char *properties_at(const struct table_properties *p, size_t index, uint64_t *out_value)
 {

@@ -21,9 +21,10 @@ static enum wombat_status read_footer(struct table *t, struct table_footer *out)
 	const uint8_t *bytes;
 	t->file_bytes = t->calls->reader_size(t->reader);
 	if (t->file_bytes < TABLE_FOOTER_SIZE)
-		return fail(WOMBAT_CORRUPTION, "%s: %" PRIu64 " bytes are too few for a table", t->path, t->file_bytes);
-	enum wombat_status s = t->calls->reader_read(t->reader, t->file_bytes - TABLE_FOOTER_SIZE, sizeof(scratch),
-		scratch, &bytes);
+		return fail(WOMBAT_CORRUPTION, "%s: %" PRIu64 " bytes are too few for a table", t->path,
+			t->file_bytes);
+	enum wombat_status s = t->calls->reader_read(t->reader, t->file_bytes - TABLE_FOOTER_SIZE,
+		sizeof(scratch), scratch, &bytes);
 	return s == WOMBAT_OK ? footer_decode(bytes, t->file_bytes, t->path, out) : s;
 }
 
@@ -124,8 +125,8 @@ static enum wombat_status load(struct table *t)
 	return s;
 }
 
-enum wombat_status table_open(struct env *env, const char *path, uint64_t number, const struct table_options *options,
-	struct table **out)
+enum wombat_status table_open(struct env *env, const char *path, uint64_t number,
+	const struct table_options *options, struct table **out)
 {
 	size_t path_bytes = strlen(path) + 1;
 	struct table *t = mem_zalloc(sizeof(*t) + path_bytes);

@@ -49,7 +49,7 @@ struct table_options {
 	struct table_counts *counts;  /* borrowed; may be NULL */
 	unsigned env_flags;           /* enum env_open_flags */
 	bool verify_checksums;        /* of data blocks; index, filter and footer always */
-	const atomic_bool *verify_live; /* borrowed; if not NULL it stands for verify_checksums and may change */
+	const atomic_bool *verify_live; /* borrowed; if not NULL, instead of the former: may change */
 };
 
 MUST_CHECK enum wombat_status table_open(struct env *env, const char *path, uint64_t number,
@@ -80,7 +80,8 @@ struct range_fragments *table_range_dels(const struct table *t);
 
 /* `flags`: enum table_read_flags. With TABLE_READ_SEQUENTIAL blocks are read ahead in large reads and not
  * put into the cache. `read_ahead_bytes` 0: by block; else iterators that move on read ahead up to it. */
-MUST_CHECK enum wombat_status table_iter_new(struct table *t, unsigned flags, size_t read_ahead_bytes, struct iter **out);
+MUST_CHECK enum wombat_status table_iter_new(struct table *t, unsigned flags, size_t read_ahead_bytes,
+	struct iter **out);
 /* What a table's iterator does last when it is freed: lets go of what keeps the table open. */
 void table_iter_on_free(struct iter *it, void (*done)(void *owner, void *handle), void *owner, void *handle);
 
@@ -94,6 +95,7 @@ uint64_t table_offset_of(struct table *t, struct wombat_slice key);
 
 /* Reads and verifies everything: checksums, order, filter, counts against the properties. Calls `report` per
  * finding. WOMBAT_CORRUPTION if there was one; another failure when it could not look. */
-MUST_CHECK enum wombat_status table_check(struct table *t, void (*report)(void *arg, const char *sentence), void *arg);
+MUST_CHECK enum wombat_status table_check(struct table *t, void (*report)(void *arg, const char *sentence),
+	void *arg);
 
 #endif

@@ -73,8 +73,8 @@ static void builder_free(struct table_builder *b)
 	mem_free(b);
 }
 
-enum wombat_status table_builder_new(struct env *env, const char *path, const struct table_builder_options *options,
-	struct table_builder **out)
+enum wombat_status table_builder_new(struct env *env, const char *path,
+	const struct table_builder_options *options, struct table_builder **out)
 {
 	size_t path_bytes = strlen(path) + 1;
 	struct table_builder *b = mem_zalloc(sizeof(*b) + path_bytes);
@@ -92,8 +92,8 @@ enum wombat_status table_builder_new(struct env *env, const char *path, const st
 	if (options->compression == TABLE_COMPRESS_ZLIB)
 		s = compressor_new(options->compression_level, &b->compressor);
 	if (s == WOMBAT_OK)
-		s = env->calls->writer_open(env, path, options->write_buffer_bytes, options->direct_io ? ENV_DIRECT : 0,
-			&b->writer);
+		s = env->calls->writer_open(env, path, options->write_buffer_bytes,
+			options->direct_io ? ENV_DIRECT : 0, &b->writer);
 	if (s != WOMBAT_OK) {
 		builder_free(b);
 		return s;
@@ -124,7 +124,8 @@ static enum wombat_status write_bytes(struct table_builder *b, const void *data,
 	return b->env->calls->writer_write(b->writer, data, size);
 }
 
-static enum wombat_status write_trailer(struct table_builder *b, enum table_compression compression, uint32_t crc)
+static enum wombat_status write_trailer(struct table_builder *b, enum table_compression compression,
+	uint32_t crc)
 {
 	uint8_t trailer[TABLE_BLOCK_TRAILER_SIZE] = { (uint8_t)compression };
 	put_u32(trailer + 1, crc32c(crc, trailer, 1));
@@ -193,7 +194,7 @@ static enum wombat_status write_large_entry(struct table_builder *b, struct womb
 	if (s != WOMBAT_OK)
 		return s;
 	uint64_t size = b->block.bytes.size + value.size + sizeof(tail);
-	block_builder_alone_tail(tail);
+	block_builder_alone_tail(&b->block, tail);
 	s = write_bytes(b, b->block.bytes.data, b->block.bytes.size, &crc);
 	if (s == WOMBAT_OK)
 		s = write_bytes(b, value.data, value.size, &crc);
@@ -261,7 +262,8 @@ static enum wombat_status account(struct table_builder *b, struct wombat_slice k
 }
 
 /* `common` bytes of last_key are there already. */
-static enum wombat_status remember_key(struct table_builder *b, struct wombat_slice key, uint64_t tag, size_t common)
+static enum wombat_status remember_key(struct table_builder *b, struct wombat_slice key, uint64_t tag,
+	size_t common)
 {
 	b->last_key.size = common;
 	b->last_tag = tag;
@@ -276,13 +278,14 @@ enum wombat_status table_builder_add(struct table_builder *b, struct wombat_slic
 	size_t common = both ? prefix_common(key.data, last.data, both) : 0;
 	bool first = b->summary.entries == 0;
 	bool same_key = !first && common == key.size && common == last.size;
-	bool ascends = first || (same_key ? tag < b->last_tag
-					  : common == last.size || (common < key.size && key.data[common] > last.data[common]));
-	if (!ascends)
-		return fail(WOMBAT_CORRUPTION, "%s: entry %" PRIu64 " comes out of order", b->path, b->summary.entries);
+	bool longer = common == last.size, greater = common < both && key.data[common] > last.data[common];
+	if (!first && !(same_key ? tag < b->last_tag : longer || greater))
+		return fail(WOMBAT_CORRUPTION, "%s: entry %" PRIu64 " comes out of order", b->path,
+			b->summary.entries);
 	size_t bound = block_entry_bound(key.size, value.size);
 	if (bound > TABLE_BLOCK_MAX / 2)
-		return fail(WOMBAT_TOO_BIG, "%s: an entry of %zu bytes is too large for a table", b->path, bound);
+		return fail(WOMBAT_TOO_BIG, "%s: an entry of %zu bytes is too large for a table", b->path,
+			bound);
 
 	enum wombat_status s = account(b, key, tag, value);
 	if (s == WOMBAT_OK && first)
@@ -362,7 +365,8 @@ static enum wombat_status finish_ranges(struct table_builder *b, struct table_ha
 			s = buf_append_varint(&b->scratch, range->sequence);
 	}
 	if (s == WOMBAT_OK && b->scratch.size > TABLE_BLOCK_MAX)
-		s = fail(WOMBAT_TOO_BIG, "%s: range tombstones of %zu bytes are too large", b->path, b->scratch.size);
+		s = fail(WOMBAT_TOO_BIG, "%s: range tombstones of %zu bytes are too large", b->path,
+			b->scratch.size);
 	return s == WOMBAT_OK ? write_block(b, buf_slice(&b->scratch), TABLE_COMPRESS_NONE, out) : s;
 }
 

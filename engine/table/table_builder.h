@@ -42,8 +42,8 @@ void table_summary_done(struct table_summary *s);
 MUST_CHECK enum wombat_status table_builder_new(struct env *env, const char *path,
 	const struct table_builder_options *options, struct table_builder **out);
 /* WOMBAT_CORRUPTION: out of order, or not a record. WOMBAT_TOO_BIG: more than a block can hold. */
-MUST_CHECK enum wombat_status table_builder_add(struct table_builder *b, struct wombat_slice key, uint64_t tag,
-	struct wombat_slice value);
+MUST_CHECK enum wombat_status table_builder_add(struct table_builder *b, struct wombat_slice key,
+	uint64_t tag, struct wombat_slice value);
 MUST_CHECK enum wombat_status table_builder_add_range(struct table_builder *b, struct range_del range);
 /* Bytes of the file so far, the current block included: for cutting output at max_table_size. */
 uint64_t table_builder_bytes(const struct table_builder *b);

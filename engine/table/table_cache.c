@@ -1,5 +1,7 @@
 /*
- * Open tables, kept by an LRU cache in which each counts one.
+ * Open tables, kept by an LRU cache whose budget is a number of them. The cache counts bytes, its own for an
+ * entry too, so a table is charged far more than those: TABLE_CHARGE. `n` tables fit into n of that and a
+ * little more each, n + 1 never do.
  *
  * A miss opens the table outside any lock; of two threads that miss at once one keeps its table and the
  * other's is closed again, which is rarer and cheaper than making everybody wait for an open.
@@ -11,6 +13,20 @@
 
 #include "engine/base/alloc.h"
 #include "engine/env/filename.h"
+
+enum {
+	TABLES_MAX = 1 << 20, /* beyond what a process can open */
+	TABLE_CHARGE = 1 << 30,
+	ENTRY_ROOM = 512,     /* more than the cache's own bytes for an entry */
+};
+_Static_assert((uint64_t)TABLES_MAX * ENTRY_ROOM < TABLE_CHARGE,
+	"the little more never makes room for another");
+
+static uint64_t budget_of(unsigned tables)
+{
+	uint64_t count = tables < TABLES_MAX ? tables : TABLES_MAX;
+	return count * (TABLE_CHARGE + ENTRY_ROOM);
+}
 
 struct table_cache {
 	/* Fixed. */
@@ -62,7 +78,9 @@ enum wombat_status table_cache_new(struct env *env, const char *dir, unsigned ma
 		c->options.verify_live = &c->verify;
 	size_t dir_bytes = strlen(dir) + 1;
 	c->dir = mem_alloc(dir_bytes);
-	enum wombat_status s = c->dir ? lru_new(max_open_files, shards_for(max_open_files), &c->tables) : fail_no_memory();
+	enum wombat_status s = c->dir ? WOMBAT_OK : fail_no_memory();
+	if (s == WOMBAT_OK)
+		s = lru_new(budget_of(max_open_files), shards_for(max_open_files), &c->tables);
 	if (s != WOMBAT_OK) {
 		mem_free(c->dir);
 		mem_free(c);
@@ -101,8 +119,9 @@ static enum wombat_status open_and_insert(struct table_cache *c, uint64_t number
 		return s;
 	}
 	o->cache = c;
-	atomic_fetch_add_explicit(&c->memory_bytes, sizeof(*o) + table_memory_bytes(o->table), memory_order_relaxed);
-	*out = lru_insert(c->tables, key_of(number), o, 1, open_table_destroy);
+	atomic_fetch_add_explicit(&c->memory_bytes, sizeof(*o) + table_memory_bytes(o->table),
+		memory_order_relaxed);
+	*out = lru_insert(c->tables, key_of(number), o, TABLE_CHARGE, open_table_destroy);
 	if (*out)
 		return WOMBAT_OK;
 	open_table_destroy(o);
@@ -164,7 +183,7 @@ void table_cache_evict(struct table_cache *c, uint64_t number)
 
 void table_cache_set_max_open(struct table_cache *c, unsigned max_open_files)
 {
-	lru_set_capacity(c->tables, max_open_files);
+	lru_set_capacity(c->tables, budget_of(max_open_files));
 }
 
 void table_cache_set_verify(struct table_cache *c, bool verify_checksums)
@@ -175,6 +194,8 @@ void table_cache_set_verify(struct table_cache *c, bool verify_checksums)
 void table_cache_counts(struct table_cache *c, struct lru_counts *out)
 {
 	lru_counts(c->tables, out);
+	out->bytes = table_cache_memory_bytes(c);
+	out->pinned_bytes = out->pinned_bytes / TABLE_CHARGE * (out->entries ? out->bytes / out->entries : 0);
 }
 
 uint64_t table_cache_memory_bytes(struct table_cache *c)

@@ -13,8 +13,8 @@ MUST_CHECK enum wombat_status table_cache_new(struct env *env, const char *dir, 
 	const struct table_options *options, struct table_cache **out);
 void table_cache_free(struct table_cache *c); /* no table may be held */
 /* Opens the table when it is not. Held until table_cache_release(c, *out_handle). */
-MUST_CHECK enum wombat_status table_cache_acquire(struct table_cache *c, uint64_t number, struct table **out_table,
-	struct lru_handle **out_handle);
+MUST_CHECK enum wombat_status table_cache_acquire(struct table_cache *c, uint64_t number,
+	struct table **out_table, struct lru_handle **out_handle);
 void table_cache_release(struct table_cache *c, struct lru_handle *handle);
 /* An iterator that keeps the table open. */
 MUST_CHECK enum wombat_status table_cache_iter_new(struct table_cache *c, uint64_t number, unsigned flags,

@@ -42,9 +42,12 @@ static void check_filter(struct check *c, struct wombat_slice key, uint64_t offs
 		return;
 	if (!filter_may_contain(f, filter_hash_key(key)))
 		finding(c, offset, "a key is missing from the filter");
-	for (size_t i = 1; i < key.size; i++)
-		if (key.data[i] == '/' && !filter_may_contain(f, filter_hash_prefix(slice_make(key.data, i + 1))))
+	for (size_t i = 1; i < key.size; i++) {
+		if (key.data[i] != '/')
+			continue;
+		if (!filter_may_contain(f, filter_hash_prefix(slice_make(key.data, i + 1))))
 			finding(c, offset, "a directory prefix is missing from the filter");
+	}
 }
 
 static void check_value(struct check *c, const struct iter *it, uint64_t offset)
@@ -129,8 +132,8 @@ static void check_count(struct check *c, const char *name, uint64_t counted, uin
 	if (counted == stored)
 		return;
 	c->findings++;
-	snprintf(sentence, sizeof(sentence), "%s: properties: %s is %" PRIu64 ", but %" PRIu64 " were found", c->t->path,
-		name, stored, counted);
+	snprintf(sentence, sizeof(sentence), "%s: properties: %s is %" PRIu64 ", but %" PRIu64 " were found",
+		c->t->path, name, stored, counted);
 	c->report(c->arg, sentence);
 }
 

@@ -51,7 +51,13 @@ enum { TABLE_COMPATIBLE_KNOWN = 0, TABLE_INCOMPATIBLE_KNOWN = 0 };
  * attributes fits by far. */
 #define TABLE_BLOCK_MAX UINT32_C(0xf0000000)
 
-/* The last word of a data block: how many restarts, and 4 bits kept for features of the block. */
+/* What follows a data block's entries: a fence and an offset for each restart, the size of the prefix that
+ * all keys have, and how many restarts there are, with 4 bits kept for features of the block. */
+enum {
+	BLOCK_FENCE_SIZE = 8,
+	BLOCK_RESTART_SIZE = 4,
+	BLOCK_TAIL_SIZE = 4 + 4,
+};
 #define BLOCK_RESTART_COUNT_MASK UINT32_C(0x0fffffff)
 
 /* On disk: values never change. */

@@ -36,11 +36,11 @@ static inline bool table_verifies(const struct table *t)
 /* ---- Blocks as they are on the disk: table_read.c --------------------------------------------- */
 
 /* Checks a block's trailer; `stored` has handle.size bytes and the trailer behind. */
-MUST_CHECK enum wombat_status table_check_stored(struct table *t, struct table_handle handle, const uint8_t *stored,
-	bool verify, enum table_compression *out_compression);
+MUST_CHECK enum wombat_status table_check_stored(struct table *t, struct table_handle handle,
+	const uint8_t *stored, bool verify, enum table_compression *out_compression);
 /* Makes a block of its own memory from a packed one; for mem_free(). */
-MUST_CHECK enum wombat_status table_unpack_block(struct table *t, struct table_handle handle, const uint8_t *stored,
-	struct block **out);
+MUST_CHECK enum wombat_status table_unpack_block(struct table *t, struct table_handle handle,
+	const uint8_t *stored, struct block **out);
 /* Reads a data block into memory of its own; for mem_free(). */
 MUST_CHECK enum wombat_status table_read_block(struct table *t, struct table_handle handle, bool verify,
 	struct block **out);
@@ -48,7 +48,8 @@ MUST_CHECK enum wombat_status table_read_block(struct table *t, struct table_han
 MUST_CHECK enum wombat_status table_read_part(struct table *t, const char *part, struct table_handle handle,
 	struct wombat_slice *out, void **out_memory);
 /* fail(WOMBAT_CORRUPTION) for the block at an offset. */
-enum wombat_status table_fail_block(struct table *t, uint64_t offset, const char *fault) __attribute__((cold));
+enum wombat_status table_fail_block(struct table *t, uint64_t offset, const char *fault)
+	__attribute__((cold));
 
 /*
  * The index-th data block, from the cache or the disk, kept alive by `pin`, which holds nothing before.

@@ -77,7 +77,8 @@ static enum wombat_status fill_ahead(struct table_iter *ti, size_t i)
 			return fail_no_memory();
 	}
 	ti->ahead_bytes = 0;
-	enum wombat_status s = t->calls->reader_read(t->reader, begin, (size_t)(end - begin), ti->ahead_memory, &ti->ahead);
+	enum wombat_status s = t->calls->reader_read(t->reader, begin, (size_t)(end - begin),
+		ti->ahead_memory, &ti->ahead);
 	if (s != WOMBAT_OK)
 		return s;
 	ti->ahead_offset = begin;
@@ -139,7 +140,8 @@ static void hint_ahead(struct table_iter *ti, size_t i)
 	ti->hinted_to = from + size;
 }
 
-static enum wombat_status block_by_itself(struct table_iter *ti, size_t i, bool goes_on, const struct block **out)
+static enum wombat_status block_by_itself(struct table_iter *ti, size_t i, bool goes_on,
+	const struct block **out)
 {
 	bool was_read;
 	enum wombat_status s = table_block_acquire(ti->table, i, ti->flags, &ti->pin, out, &was_read);
@@ -173,9 +175,10 @@ static bool enter_block(struct table_iter *ti, size_t i, bool forward)
 	leave_block(ti);
 	const struct block *block;
 	uint64_t stored_bytes = (uint64_t)ti->table->index->sizes[i] + TABLE_BLOCK_TRAILER_SIZE;
-	bool large_reads = (ti->flags & TABLE_READ_SEQUENTIAL) && !(ti->flags & TABLE_READ_CACHED) && forward &&
-			   stored_bytes <= ti->read_ahead_bytes;
-	enum wombat_status s = large_reads ? block_from_ahead(ti, i, &block) : block_by_itself(ti, i, goes_on, &block);
+	bool large_reads = (ti->flags & TABLE_READ_SEQUENTIAL) && !(ti->flags & TABLE_READ_CACHED) &&
+			   forward && stored_bytes <= ti->read_ahead_bytes;
+	enum wombat_status s = large_reads ? block_from_ahead(ti, i, &block)
+					   : block_by_itself(ti, i, goes_on, &block);
 	if (s != WOMBAT_OK) {
 		stop(ti, s);
 		return false;
@@ -187,12 +190,17 @@ static bool enter_block(struct table_iter *ti, size_t i, bool forward)
 
 /* ---- Moves ------------------------------------------------------------------------------------ */
 
+static enum wombat_status fail_here(const struct table_iter *ti, const char *fault)
+{
+	return table_fail_block(ti->table, ti->table->index->offsets[ti->block_index], fault);
+}
+
 /* Ends a move whose last step within a block was `r`, not BLOCK_END unless there is no further block. */
 static void settle(struct table_iter *ti, enum block_result r)
 {
 	ti->b.it.valid = r == BLOCK_AT;
 	if (r == BLOCK_BAD)
-		stop(ti, table_fail_block(ti->table, ti->table->index->offsets[ti->block_index], "damaged entry"));
+		stop(ti, fail_here(ti, "damaged entry"));
 	else if (r == BLOCK_NO_MEMORY)
 		stop(ti, fail_no_memory());
 }

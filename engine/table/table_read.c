@@ -18,7 +18,8 @@
 
 _Static_assert((int)BLOCK_SLACK >= (int)BLOCK_SHORT_COPY && (int)BLOCK_SLACK >= (int)TABLE_BLOCK_TRAILER_SIZE,
 	"short copies and the trailer end in the slack");
-_Static_assert((int)TABLE_FOOTER_SIZE >= (int)BLOCK_SLACK, "behind any block in the file there is as much as the slack");
+_Static_assert((int)TABLE_FOOTER_SIZE >= (int)BLOCK_SLACK,
+	"behind any block in the file there is as much as the slack");
 
 static unsigned stripe_of_thread(void)
 {
@@ -33,7 +34,8 @@ void table_count_add(struct table_counts *counts, enum table_count which, uint64
 {
 	/* Relaxed: counters order nothing. */
 	if (counts)
-		atomic_fetch_add_explicit(&counts->stripe[stripe_of_thread()].n[which], n, memory_order_relaxed);
+		atomic_fetch_add_explicit(&counts->stripe[stripe_of_thread()].n[which], n,
+			memory_order_relaxed);
 }
 
 void table_counts_read(const struct table_counts *counts, struct table_totals *out)
@@ -58,8 +60,8 @@ enum wombat_status table_fail_block(struct table *t, uint64_t offset, const char
 	return fail(WOMBAT_CORRUPTION, "%s: block at %" PRIu64 ": %s", t->path, offset, fault);
 }
 
-enum wombat_status table_check_stored(struct table *t, struct table_handle handle, const uint8_t *stored, bool verify,
-	enum table_compression *out_compression)
+enum wombat_status table_check_stored(struct table *t, struct table_handle handle, const uint8_t *stored,
+	bool verify, enum table_compression *out_compression)
 {
 	const uint8_t *trailer = stored + handle.size;
 	if (verify) {
@@ -67,8 +69,8 @@ enum wombat_status table_check_stored(struct table *t, struct table_handle handl
 		uint32_t expected = get_u32(trailer + 1);
 		if (computed != expected) {
 			table_count_add(t->options.counts, TABLE_CHECKSUM_FAILURES, 1);
-			return fail(WOMBAT_CORRUPTION, "%s: block at %" PRIu64 ": checksum %08x, stored %08x", t->path,
-				handle.offset, computed, expected);
+			return fail(WOMBAT_CORRUPTION, "%s: block at %" PRIu64 ": checksum %08x, stored %08x",
+				t->path, handle.offset, computed, expected);
 		}
 	}
 	if (*trailer > TABLE_COMPRESS_ZLIB)
@@ -101,7 +103,8 @@ static struct block *block_alloc(size_t size)
 }
 
 /* Takes `b`, whose bytes are there. */
-static enum wombat_status block_ready(struct table *t, uint64_t offset, struct block *b, size_t size, struct block **out)
+static enum wombat_status block_ready(struct table *t, uint64_t offset, struct block *b, size_t size,
+	struct block **out)
 {
 	const char *fault = block_init(b, (const uint8_t *)(b + 1), size);
 	if (fault) {
@@ -113,7 +116,8 @@ static enum wombat_status block_ready(struct table *t, uint64_t offset, struct b
 	return WOMBAT_OK;
 }
 
-static enum wombat_status unpack(struct table *t, uint64_t offset, struct wombat_slice packed, uint8_t *out, size_t size)
+static enum wombat_status unpack(struct table *t, uint64_t offset, struct wombat_slice packed, uint8_t *out,
+	size_t size)
 {
 	enum wombat_status s = uncompress_block(packed, out, size);
 	if (s == WOMBAT_CORRUPTION)
@@ -139,7 +143,8 @@ enum wombat_status table_unpack_block(struct table *t, struct table_handle handl
 	return block_ready(t, handle.offset, b, size, out);
 }
 
-enum wombat_status table_read_block(struct table *t, struct table_handle handle, bool verify, struct block **out)
+enum wombat_status table_read_block(struct table *t, struct table_handle handle, bool verify,
+	struct block **out)
 {
 	struct block *b = block_alloc((size_t)handle.size);
 	if (!b)
@@ -202,8 +207,8 @@ void table_pin_release(struct table_pin *pin)
 	*pin = (struct table_pin){ 0 };
 }
 
-enum wombat_status table_block_acquire(struct table *t, size_t block_index, unsigned flags, struct table_pin *pin,
-	const struct block **out, bool *out_read)
+enum wombat_status table_block_acquire(struct table *t, size_t block_index, unsigned flags,
+	struct table_pin *pin, const struct block **out, bool *out_read)
 {
 	struct table_handle handle = index_handle(t->index, block_index);
 	struct lru *cache = t->options.block_cache;
@@ -214,8 +219,14 @@ enum wombat_status table_block_acquire(struct table *t, size_t block_index, unsi
 	if (cache) {
 		struct lru_handle *h = lru_lookup(cache, key, false);
 		if (h) {
+			const struct block *b = lru_value(h);
+			/* A search reads the end of the block first: begin to fetch it with the rest. */
+			const uint8_t *end = (const uint8_t *)(b + 1) + handle.size;
+			__builtin_prefetch(b);
+			__builtin_prefetch(end - 64);
+			__builtin_prefetch(end - 128);
 			*pin = (struct table_pin){ h, cache };
-			*out = lru_value(h);
+			*out = b;
 			return WOMBAT_OK;
 		}
 	}
