@@ -1,6 +1,7 @@
 /* The heap, with a hook before each allocation. */
 #include "engine/base/alloc.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 
 _Bool (*mem_test_hook)(size_t size);
@@ -32,6 +33,8 @@ void mem_free(void *p)
 
 void *mem_alloc_aligned(size_t size)
 {
+	if (size > SIZE_MAX - 63)
+		return NULL;
 	size_t rounded = (size + 63) & ~(size_t)63;
 	return allowed(size) ? aligned_alloc(64, rounded ? rounded : 64) : NULL;
 }

@@ -18,9 +18,20 @@ static void rank_dropped(const struct mutex *m)
 {
 	held_ranks &= ~(1u << m->rank);
 }
-#else
+static void note_holder(struct mutex *m)
+{
+	m->holder = pthread_self();
+	m->held = true;
+}
+static void forget_holder(struct mutex *m)
+{
+	m->held = false;
+}
+#else /* Without assertions nobody asks, and a lock costs what the system's costs. */
 static void rank_taken(const struct mutex *m) { (void)m; }
 static void rank_dropped(const struct mutex *m) { (void)m; }
+static void note_holder(struct mutex *m) { (void)m; }
+static void forget_holder(struct mutex *m) { (void)m; }
 #endif
 
 void mutex_init(struct mutex *m, enum lock_rank rank)
@@ -34,12 +45,6 @@ void mutex_done(struct mutex *m)
 {
 	assert(!m->held);
 	pthread_mutex_destroy(&m->native);
-}
-
-static void note_holder(struct mutex *m)
-{
-	m->holder = pthread_self();
-	m->held = true;
 }
 
 /* The two functions that are the lock: the analysis has nothing to say about their insides. */
@@ -59,7 +64,7 @@ UNCHECKED void mutex_lock(struct mutex *m)
 UNCHECKED void mutex_unlock(struct mutex *m)
 {
 	mutex_assert_held(m);
-	m->held = false;
+	forget_holder(m);
 	rank_dropped(m);
 	pthread_mutex_unlock(&m->native);
 }
@@ -87,7 +92,7 @@ void condition_done(struct condition *c)
 void condition_wait(struct condition *c, struct mutex *m)
 {
 	mutex_assert_held(m);
-	m->held = false;
+	forget_holder(m);
 	pthread_cond_wait(&c->native, &m->native);
 	note_holder(m);
 }
@@ -100,7 +105,7 @@ bool condition_wait_ns(struct condition *c, struct mutex *m, uint64_t timeout_ns
 	until.tv_sec += (time_t)(timeout_ns / 1000000000u + ns / 1000000000u);
 	until.tv_nsec = (long)(ns % 1000000000u);
 	mutex_assert_held(m);
-	m->held = false;
+	forget_holder(m);
 	int error = pthread_cond_timedwait(&c->native, &m->native, &until);
 	note_holder(m);
 	return error != ETIMEDOUT;

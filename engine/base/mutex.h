@@ -39,7 +39,7 @@ enum lock_rank {
 
 struct CAPABILITY("mutex") mutex {
 	pthread_mutex_t native;
-	pthread_t holder;  /* meaningful while held */
+	pthread_t holder; /* meaningful while held; kept, as `held` is, in builds with assertions */
 	bool held;
 	uint8_t rank;
 };

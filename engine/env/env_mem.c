@@ -11,6 +11,7 @@
  */
 #include "engine/env/env_mem.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -163,10 +164,16 @@ static struct mem_name *find_live(struct mem_env *m, const char *path)
 	return n && n->live ? n : NULL;
 }
 
+static enum wombat_status too_long(const char *path)
+{
+	return fail(WOMBAT_IO, "creating %s: File name too long", path);
+}
+
+/* The path is short enough; NULL: out of memory. */
 static struct mem_name *name_make(struct mem_env *m, const char *path)
 {
 	struct mem_name *n = find(m, path);
-	if (n || strlen(path) >= PATH_BYTES)
+	if (n)
 		return n;
 	n = mem_zalloc(sizeof *n);
 	if (!n)
@@ -188,6 +195,8 @@ static bool has_room(const struct mem_env *m, size_t more)
 /* A new empty file of that name, counted once more for its opener. */
 static enum wombat_status file_create(struct mem_env *m, const char *path, struct mem_file **out)
 {
+	if (strlen(path) >= PATH_BYTES)
+		return too_long(path);
 	struct mem_name *n = name_make(m, path);
 	struct mem_file *f = n ? mem_zalloc(sizeof *f) : NULL;
 	if (!f)
@@ -404,7 +413,9 @@ static enum wombat_status mem_segment_open(struct env *env, const char *path, si
 	snprintf(seg->path, sizeof seg->path, "%s", path);
 	mutex_lock(&m->mu);
 	struct mem_name *n = find_live(m, path);
-	if (size && !has_room(m, size)) {
+	if (size && n) {
+		s = fail(WOMBAT_IO, "opening %s: File exists", path);
+	} else if (size && !has_room(m, size)) {
 		s = fail(WOMBAT_NO_SPACE, "allocating %s: no space left", path);
 	} else if (size) {
 		s = file_create(m, path, &seg->file);
@@ -418,8 +429,14 @@ static enum wombat_status mem_segment_open(struct env *env, const char *path, si
 		s = make_segment(seg->file, size);
 	if (s == WOMBAT_OK && size) /* Its zeroes are written and synced. */
 		s = buf_set(&seg->file->durable, slice_make(seg->file->segment, size));
-	if (s != WOMBAT_OK)
+	if (s != WOMBAT_OK && seg->file) {
+		if (size) { /* Half made: its name goes, as on a real file system. */
+			n = find_live(m, path);
+			file_unref(n->live);
+			n->live = NULL;
+		}
 		file_unref(seg->file);
+	}
 	mutex_unlock(&m->mu);
 	if (s != WOMBAT_OK) {
 		mem_free(seg);
@@ -433,6 +450,7 @@ static enum wombat_status mem_segment_open(struct env *env, const char *path, si
 static enum wombat_status mem_segment_write(struct env_segment *segment, uint64_t offset, const void *data, size_t size)
 {
 	struct mem_segment *s = (struct mem_segment *)segment;
+	assert(offset <= segment->size && size <= segment->size - offset);
 	enum wombat_status status = call(s->env, "segment_write", s->path);
 	if (status == WOMBAT_OK)
 		memcpy(s->base.base + offset, data, size);
@@ -447,10 +465,11 @@ static enum wombat_status mem_segment_sync(struct env_segment *segment)
 		return status;
 	before_sync(s->env, s->path);
 	mutex_lock(&s->env->mu);
-	status = buf_reserve(&s->file->durable, s->base.size);
+	struct buf *durable = &s->file->durable;
+	status = buf_reserve(durable, s->base.size > durable->size ? s->base.size - durable->size : 0);
 	if (status == WOMBAT_OK) {
-		s->file->durable.size = s->base.size;
-		copy_racy(s->file->durable.data, s->base.base, s->base.size);
+		durable->size = s->base.size;
+		copy_racy(durable->data, s->base.base, s->base.size);
 	}
 	mutex_unlock(&s->env->mu);
 	return status;
@@ -476,9 +495,12 @@ static enum wombat_status mem_rename(struct env *env, const char *from, const ch
 	if (s != WOMBAT_OK)
 		return s;
 	mutex_lock(&m->mu);
-	struct mem_name *a = find_live(m, from), *b = a ? name_make(m, to) : NULL;
+	bool fits = strlen(to) < PATH_BYTES;
+	struct mem_name *a = find_live(m, from), *b = a && fits ? name_make(m, to) : NULL;
 	if (!a) {
 		s = missing(from);
+	} else if (!fits) {
+		s = too_long(to);
 	} else if (!b) {
 		s = fail_no_memory();
 	} else if (a != b) {
@@ -560,13 +582,19 @@ static enum wombat_status mem_dir_sync(struct env *env, const char *path)
 		return s;
 	before_sync(m, path);
 	mutex_lock(&m->mu);
-	for (struct mem_name *n = m->names; n; n = n->next) {
-		if (!name_in(n->path, path) || n->live == n->durable)
-			continue;
-		file_unref(n->durable);
-		n->durable = n->live;
-		if (n->durable)
-			n->durable->refs++;
+	for (struct mem_name **p = &m->names, *n; (n = *p) != NULL;) {
+		if (name_in(n->path, path) && n->live != n->durable) {
+			file_unref(n->durable);
+			n->durable = n->live;
+			if (n->durable)
+				n->durable->refs++;
+		}
+		if (n->live || n->durable) {
+			p = &n->next;
+		} else { /* Gone on both sides. */
+			*p = n->next;
+			mem_free(n);
+		}
 	}
 	mutex_unlock(&m->mu);
 	return WOMBAT_OK;
@@ -575,7 +603,9 @@ static enum wombat_status mem_dir_sync(struct env *env, const char *path)
 static enum wombat_status mem_disk_space(struct env *env, const char *path, uint64_t *out_free, uint64_t *out_total)
 {
 	struct mem_env *m = mem_of(env);
-	(void)path;
+	enum wombat_status s = call(m, "disk_space", path);
+	if (s != WOMBAT_OK)
+		return s;
 	mutex_lock(&m->mu);
 	uint64_t used = 0;
 	for (const struct mem_name *n = m->names; n; n = n->next)
@@ -619,6 +649,9 @@ static enum wombat_status mem_lock(struct env *env, const char *path, const char
 
 static enum wombat_status mem_lock_note(struct env_lock *l, const char *note)
 {
+	enum wombat_status s = call(l->env, "lock_note", l->path);
+	if (s != WOMBAT_OK)
+		return s;
 	mutex_lock(&l->env->mu);
 	snprintf(l->note, sizeof l->note, "%s", note);
 	mutex_unlock(&l->env->mu);
@@ -641,7 +674,10 @@ static void mem_unlock(struct env_lock *l)
 static enum wombat_status mem_lock_holder(struct env *env, const char *path, struct buf *out)
 {
 	struct mem_env *m = mem_of(env);
-	enum wombat_status s = fail(WOMBAT_NOT_FOUND, "%s is not locked", path);
+	enum wombat_status s = call(m, "lock_holder", path);
+	if (s != WOMBAT_OK)
+		return s;
+	s = fail(WOMBAT_NOT_FOUND, "%s is not locked", path);
 	mutex_lock(&m->mu);
 	for (struct env_lock *l = m->locks; l; l = l->next)
 		if (strcmp(l->path, path) == 0)
@@ -742,19 +778,21 @@ enum wombat_status env_mem_new(struct env **out)
 	return WOMBAT_OK;
 }
 
-/* Of each sector that differs between the two, one or the other. */
+/* Of each sector that differs between the two, one or the other. An end that was not synced may be anywhere between
+ * both, and what was appended but did not reach the disk before it reads as zeroes. */
 static enum wombat_status mix_bytes(const struct mem_file *f, struct random_state *r, struct buf *out)
 {
 	const uint8_t *live = f->segment ? f->segment : f->live.data;
 	size_t live_size = file_bytes(f), durable_size = f->durable.size;
-	size_t size = random_below(r, 2) ? live_size : durable_size;
+	size_t low = live_size < durable_size ? live_size : durable_size;
+	size_t size = low + random_below(r, 4) * ((live_size > durable_size ? live_size : durable_size) - low) / 3;
 	enum wombat_status s = buf_reserve(out, size);
 	if (s != WOMBAT_OK)
 		return s;
 	out->size = size;
 	for (size_t at = 0; at < size; at += SECTOR) {
 		size_t n = size - at < SECTOR ? size - at : SECTOR;
-		bool new_one = random_below(r, 2) ? at < live_size : at >= durable_size;
+		bool new_one = random_below(r, 2);
 		size_t have = new_one ? live_size : durable_size;
 		size_t copied = at >= have ? 0 : have - at < n ? have - at : n;
 		if (copied && new_one)

@@ -1,6 +1,7 @@
 /*
  * A file system in memory, for tests: as fast as memory, with a settable clock, and with clones that
- * hold what a machine would find after a power cut.
+ * hold what a machine would find after a power cut. Directories are there without being made: listing one
+ * that nobody made gives no names.
  */
 #ifndef WOMBAT_ENV_ENV_MEM_H
 #define WOMBAT_ENV_ENV_MEM_H

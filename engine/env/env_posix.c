@@ -6,6 +6,7 @@
  * and what is left at a file's end is written without the flag. Where the file system refuses the flag, the file
  * is used without it.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -285,10 +286,12 @@ failed:;
 	return s;
 }
 
-static enum wombat_status read_at(const struct env_reader *r, uint8_t *p, size_t size, uint64_t offset, size_t *out_got)
+/* Up to `size` bytes, and at least `need` of them unless the file ends before. */
+static enum wombat_status read_at(const struct env_reader *r, uint8_t *p, size_t size, size_t need, uint64_t offset,
+				  size_t *out_got)
 {
 	size_t got = 0;
-	while (got < size) {
+	while (got < need) {
 		ssize_t n = pread(r->fd, p + got, size - got, (off_t)(offset + got));
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -315,7 +318,8 @@ static enum wombat_status read_direct(const struct env_reader *r, uint64_t offse
 	if (!room)
 		return fail_no_memory();
 	uint8_t *p = room + ((size_t)(-(uintptr_t)room) & (DIRECT_ALIGN - 1));
-	enum wombat_status s = read_at(r, p, span, start, &got);
+	/* No more is asked for once the needed bytes are here: a file's end is no aligned offset to go on from. */
+	enum wombat_status s = read_at(r, p, span, lead + size, start, &got);
 	if (s == WOMBAT_OK && got < lead + size)
 		s = short_file(r, offset, size);
 	if (s == WOMBAT_OK)
@@ -334,7 +338,8 @@ static enum wombat_status posix_reader_read(struct env_reader *r, uint64_t offse
 		*out = r->map + offset;
 		return WOMBAT_OK;
 	}
-	enum wombat_status s = r->direct ? read_direct(r, offset, size, scratch) : read_at(r, scratch, size, offset, &got);
+	enum wombat_status s = r->direct ? read_direct(r, offset, size, scratch) :
+						read_at(r, scratch, size, size, offset, &got);
 	if (s == WOMBAT_OK && !r->direct && got < size)
 		s = short_file(r, offset, size);
 	if (s == WOMBAT_OK)
@@ -382,7 +387,10 @@ static void posix_segment_close(struct env_segment *segment)
 /* Allocates the blocks and writes them: a later fdatasync then finds no metadata to write. */
 static enum wombat_status fill_segment(int fd, const char *path, size_t size)
 {
-	int error = posix_fallocate(fd, 0, (off_t)size);
+	int error;
+	do
+		error = posix_fallocate(fd, 0, (off_t)size);
+	while (error == EINTR);
 	if (error != 0)
 		return fail_errno(error, "allocating %s", path);
 	uint8_t *zeroes = mem_zalloc(SEGMENT_CHUNK);
@@ -436,6 +444,7 @@ static enum wombat_status posix_segment_open(struct env *env, const char *path, 
 static enum wombat_status posix_segment_write(struct env_segment *segment, uint64_t offset, const void *data, size_t size)
 {
 	struct posix_segment *s = (struct posix_segment *)segment;
+	assert(offset <= segment->size && size <= segment->size - offset);
 	return write_at(s->fd, s->path, data, size, offset);
 }
 
@@ -596,7 +605,8 @@ static void posix_unlock(struct env_lock *l)
 static enum wombat_status posix_lock_holder(struct env *env, const char *path, struct buf *out)
 {
 	(void)env;
-	struct env_reader r = { .fd = open_file(path, O_RDWR, 0), .path = (char *)(uintptr_t)path };
+	/* For reading alone: who may not write to the database may still ask who holds it. */
+	struct env_reader r = { .fd = open_file(path, O_RDONLY, 0), .path = (char *)(uintptr_t)path };
 	if (r.fd < 0)
 		return fail_errno(errno, "opening %s", path);
 	struct flock f = whole_file(F_WRLCK);
@@ -609,7 +619,7 @@ static enum wombat_status posix_lock_holder(struct env *env, const char *path, s
 		s = buf_reserve(out, NOTE_MAX);
 	size_t got = 0;
 	if (s == WOMBAT_OK)
-		s = read_at(&r, out->data + out->size, NOTE_MAX, 0, &got);
+		s = read_at(&r, out->data + out->size, NOTE_MAX, NOTE_MAX, 0, &got);
 	out->size += got;
 	close(r.fd);
 	return s;

@@ -59,6 +59,20 @@ static const char *parse_number(const char *s, uint64_t *out)
 	return p;
 }
 
+static enum file_kind parse_numbered(const char *name, uint64_t *out_number)
+{
+	const char *end;
+	*out_number = 0;
+	if (strncmp(name, "MANIFEST-", 9) == 0)
+		return (end = parse_number(name + 9, out_number)) && !*end ? FILE_MANIFEST : FILE_OTHER;
+	end = parse_number(name, out_number);
+	if (end && strcmp(end, ".sst") == 0)
+		return FILE_TABLE;
+	if (end && strcmp(end, ".wal") == 0)
+		return FILE_WAL;
+	return FILE_OTHER;
+}
+
 enum file_kind filename_parse(const char *name, uint64_t *out_number)
 {
 	*out_number = 0;
@@ -71,13 +85,13 @@ enum file_kind filename_parse(const char *name, uint64_t *out_number)
 	size_t len = strlen(name);
 	if (len > 4 && strcmp(name + len - 4, ".tmp") == 0)
 		return FILE_TEMP;
-	const char *end;
-	if (strncmp(name, "MANIFEST-", 9) == 0)
-		return (end = parse_number(name + 9, out_number)) && !*end ? FILE_MANIFEST : FILE_OTHER;
-	end = parse_number(name, out_number);
-	if (end && strcmp(end, ".sst") == 0)
-		return FILE_TABLE;
-	if (end && strcmp(end, ".wal") == 0)
-		return FILE_WAL;
-	return FILE_OTHER;
+	uint64_t number;
+	enum file_kind kind = parse_numbered(name, &number);
+	char own[32];
+	filename_make(own, kind, number);
+	/* "7.sst" is not ours: who went by its number would open or remove "000007.sst". */
+	if (kind == FILE_OTHER || strcmp(own, name) != 0)
+		return FILE_OTHER;
+	*out_number = number;
+	return kind;
 }

@@ -17,6 +17,8 @@ enum { FILENAME_PATH_MAX = 4096 };
 bool filename_path(char out[FILENAME_PATH_MAX], const char *dir, enum file_kind kind, uint64_t number);
 /* Just the name. */
 void filename_make(char out[32], enum file_kind kind, uint64_t number);
+/* The kind of a name, and its number, 0 where the kind has none (FILE_TEMP: any NAME.tmp). FILE_OTHER: no name that
+ * filename_make gives. */
 enum file_kind filename_parse(const char *name, uint64_t *out_number);
 
 #endif
