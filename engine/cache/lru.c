@@ -1,9 +1,18 @@
 /*
- * The cache: shards of a hash table each with a list in order of use.
+ * The cache: shards of a hash table each, whose entries a clock hand goes round.
  *
- * An entry is in its shard's table from insertion to eviction or erasure, and in the list while nobody holds it.
- * `refs` counts the holders, plus one while it is in the table; the last to let go destroys it, outside the lock.
- * All fields are guarded by the shard's lock.
+ * Use is noted by a bit in the entry, which a hit sets and the passing hand clears; what the hand finds unheld and
+ * with the bit clear goes. So a hit writes nothing but its entry, where a list in order of use would take the lock
+ * and touch four cache lines more. (Corbato, "A paging experiment with the Multics system", 1968. New entries come
+ * without the bit: what a scan reads once goes first.)
+ *
+ * An entry's state is one word: whether it is in its shard's table, whether it was used, and how many hold it. It
+ * is in the table from insertion to eviction or erasure. Who takes the word to "neither in the table nor held"
+ * destroys the value; nobody can hold the entry again from there.
+ *
+ * The memory of entries is never given back before the whole cache is: it is reused for other entries. That is
+ * what makes hints safe: whatever a hint points to has a state word, which says whether an entry is there. To hold
+ * it is one compare-and-swap; once it is held its key cannot change, and shows whether it is the wanted one.
  */
 #include "engine/cache/lru.h"
 
@@ -12,29 +21,52 @@
 #include "engine/base/alloc.h"
 #include "engine/base/hash.h"
 #include "engine/base/mutex.h"
+#include "engine/base/stripe.h"
+
+enum {
+	STATE_IN_TABLE = 1 << 30,
+	STATE_USED = 1 << 29,
+	STATE_HOLDERS = STATE_USED - 1,
+};
 
 struct lru_handle {
-	struct lru_key key;
+	/* Written by an insertion, before the state says that an entry is here. */
+	_Alignas(LRU_ENTRY_BYTES) struct lru_key key;
 	void *value;
 	void (*destroy)(void *value);
-	struct lru_handle *chain;       /* of its bucket */
-	struct lru_handle *prev, *next; /* of the list of unheld entries */
 	size_t charge;
-	uint32_t refs;
-	bool in_table;
+	struct lru_handle *chain; /* of its bucket, of free ones, or of those that are about to be */
+	atomic_uint state;
+	uint32_t shard;
+};
+_Static_assert(sizeof(struct lru_handle) == LRU_ENTRY_BYTES, "a cache line, so that a hit touches one");
+
+enum { SLAB_HANDLES = 63 };
+
+/* What the clock hand goes over. */
+struct slab {
+	struct slab *next;
+	struct lru_handle handles[SLAB_HANDLES];
 };
 
 struct lru_shard {
 	_Alignas(64) struct mutex mu;
+	/* Guarded by it. */
 	struct lru_handle **buckets;
-	size_t bucket_count, entries;
-	struct lru_handle list; /* head: next is the oldest */
-	uint64_t capacity, bytes, pinned_bytes;
-	uint64_t hits, misses, inserts, evictions;
+	size_t bucket_count, entries, slab_count;
+	struct lru_handle *free;
+	struct slab *slabs, *hand_slab;
+	unsigned hand;
+	uint64_t inserts, evictions;
+	/* Changed under it; relaxed reads without it may be late by a moment. */
+	atomic_uint_fast64_t capacity, bytes;
 };
 
 struct lru {
 	unsigned shard_mask;
+	struct {
+		_Alignas(64) atomic_uint_fast64_t hits, misses;
+	} counts[STRIPES];
 	struct lru_shard shards[];
 };
 
@@ -51,76 +83,114 @@ static struct lru_shard *shard_of(struct lru *c, uint64_t hash)
 	return &c->shards[hash & c->shard_mask];
 }
 
+static bool same_key(struct lru_key a, struct lru_key b)
+{
+	return a.owner == b.owner && a.item == b.item;
+}
+
 static struct lru_handle **slot_of(struct lru_shard *s, struct lru_key key, uint64_t hash)
 {
 	struct lru_handle **p = &s->buckets[(hash >> 32) & (s->bucket_count - 1)];
-	while (*p && ((*p)->key.owner != key.owner || (*p)->key.item != key.item))
+	while (*p && !same_key((*p)->key, key))
 		p = &(*p)->chain;
 	return p;
 }
 
-/* ---- Entries, with the shard's lock held --------------------------------------------------- */
-
-static void list_remove(struct lru_handle *h)
+static uint64_t relaxed(const atomic_uint_fast64_t *p)
 {
-	h->prev->next = h->next;
-	h->next->prev = h->prev;
+	return atomic_load_explicit(p, memory_order_relaxed);
 }
 
-static void list_append(struct lru_shard *s, struct lru_handle *h)
+static void add_bytes(struct lru_shard *s, uint64_t n)
 {
-	h->prev = s->list.prev;
-	h->next = &s->list;
-	s->list.prev->next = h;
-	s->list.prev = h;
+	atomic_store_explicit(&s->bytes, relaxed(&s->bytes) + n, memory_order_relaxed);
 }
 
-static void hold(struct lru_shard *s, struct lru_handle *h)
+static bool over_budget(const struct lru_shard *s)
 {
-	if (h->refs == 1 && h->in_table) {
-		list_remove(h);
-		s->pinned_bytes += h->charge;
-	}
-	h->refs++;
+	return relaxed(&s->bytes) > relaxed(&s->capacity);
 }
 
-/* Takes the entry out of the table; returns it when nobody holds it, for the caller to destroy. */
-static struct lru_handle *unlink_entry(struct lru_shard *s, struct lru_handle **slot)
+/* ---- Entries ------------------------------------------------------------------------------- */
+
+/* Holds what is there, if an entry is. Acquire: pairs with the release of its insertion. */
+static bool hold(struct lru_handle *h)
+{
+	unsigned state = atomic_load_explicit(&h->state, memory_order_relaxed);
+	do {
+		if (!(state & STATE_IN_TABLE))
+			return false;
+	} while (!atomic_compare_exchange_weak_explicit(&h->state, &state, (state + 1) | STATE_USED,
+							memory_order_acquire, memory_order_relaxed));
+	return true;
+}
+
+/* With the lock: takes the entry out of the table. The state word is the caller's. */
+static void unlink_entry(struct lru_shard *s, struct lru_handle **slot)
 {
 	struct lru_handle *h = *slot;
 	*slot = h->chain;
-	h->in_table = false;
 	s->entries--;
-	s->bytes -= h->charge;
-	if (h->refs == 1)
-		list_remove(h);
-	else
-		s->pinned_bytes -= h->charge;
-	return --h->refs == 0 ? h : NULL;
+	add_bytes(s, -(uint64_t)h->charge);
 }
 
-/* Evicts until the budget is met; returns the victims as a chain. */
+static struct lru_handle *hand_next(struct lru_shard *s)
+{
+	if (!s->hand_slab || ++s->hand == SLAB_HANDLES) {
+		s->hand_slab = s->hand_slab && s->hand_slab->next ? s->hand_slab->next : s->slabs;
+		s->hand = 0;
+	}
+	return &s->hand_slab->handles[s->hand];
+}
+
+/* With the lock: evicts until the budget is met or all that is left is held; returns the victims as a chain. Two
+ * rounds are enough: the first clears what the second takes. */
 static struct lru_handle *evict(struct lru_shard *s)
 {
 	struct lru_handle *victims = NULL;
-	while (s->bytes > s->capacity && s->list.next != &s->list) {
-		struct lru_handle *oldest = s->list.next;
-		unlink_entry(s, slot_of(s, oldest->key, hash_of(oldest->key)));
+	for (size_t steps = 2 * s->slab_count * SLAB_HANDLES; steps && over_budget(s); steps--) {
+		struct lru_handle *h = hand_next(s);
+		unsigned state = atomic_load_explicit(&h->state, memory_order_relaxed);
+		if (!(state & STATE_IN_TABLE) || (state & STATE_HOLDERS))
+			continue;
+		if (state & STATE_USED) {
+			atomic_fetch_and_explicit(&h->state, ~(unsigned)STATE_USED, memory_order_relaxed);
+			continue;
+		}
+		/* Acquire: what the last holder did is done before the value is destroyed. */
+		if (!atomic_compare_exchange_strong_explicit(&h->state, &state, 0, memory_order_acquire,
+							     memory_order_relaxed))
+			continue; /* Somebody just came. */
+		unlink_entry(s, slot_of(s, h->key, hash_of(h->key)));
 		s->evictions++;
-		oldest->chain = victims;
-		victims = oldest;
+		h->chain = victims;
+		victims = h;
 	}
 	return victims;
 }
 
-static void destroy_chain(struct lru_handle *h)
+/* Without the lock: ends the values of a chain of entries that nobody can reach, and frees their places. */
+static void retire(struct lru_shard *s, struct lru_handle *chain)
 {
-	while (h) {
-		struct lru_handle *next = h->chain;
+	if (!chain)
+		return;
+	struct lru_handle *last = chain;
+	for (struct lru_handle *h = chain; h; h = h->chain) {
 		h->destroy(h->value);
-		mem_free(h);
-		h = next;
+		last = h;
 	}
+	mutex_lock(&s->mu);
+	last->chain = s->free;
+	s->free = chain;
+	mutex_unlock(&s->mu);
+}
+
+static void trim(struct lru_shard *s)
+{
+	mutex_lock(&s->mu);
+	struct lru_handle *victims = evict(s);
+	mutex_unlock(&s->mu);
+	retire(s, victims);
 }
 
 /* Doubles the table when it is full; staying small for lack of memory is only slower. */
@@ -144,6 +214,25 @@ static void grow(struct lru_shard *s)
 	s->bucket_count = count;
 }
 
+/* Without the lock: more free places. */
+static bool add_slab(struct lru_shard *s)
+{
+	struct slab *slab = mem_alloc_aligned(sizeof *slab);
+	if (!slab)
+		return false;
+	memset(slab, 0, sizeof *slab);
+	for (int i = 0; i + 1 < SLAB_HANDLES; i++)
+		slab->handles[i].chain = &slab->handles[i + 1];
+	mutex_lock(&s->mu);
+	slab->handles[SLAB_HANDLES - 1].chain = s->free;
+	s->free = slab->handles;
+	slab->next = s->slabs;
+	s->slabs = slab;
+	s->slab_count++;
+	mutex_unlock(&s->mu);
+	return true;
+}
+
 /* ---- The cache ----------------------------------------------------------------------------- */
 
 enum wombat_status lru_new(uint64_t capacity_bytes, unsigned shards, struct lru **out)
@@ -157,8 +246,7 @@ enum wombat_status lru_new(uint64_t capacity_bytes, unsigned shards, struct lru 
 	for (unsigned i = 0; i < shards; i++) {
 		struct lru_shard *s = &c->shards[i];
 		mutex_init(&s->mu, LOCK_RANK_CACHE);
-		s->list.next = s->list.prev = &s->list;
-		s->capacity = capacity_bytes / shards;
+		atomic_init(&s->capacity, capacity_bytes / shards);
 		s->bucket_count = BUCKETS_MIN;
 		s->buckets = mem_zalloc(BUCKETS_MIN * sizeof *s->buckets);
 		ok &= s->buckets != NULL;
@@ -171,18 +259,34 @@ enum wombat_status lru_new(uint64_t capacity_bytes, unsigned shards, struct lru 
 	return WOMBAT_OK;
 }
 
+static void shard_done(struct lru_shard *s)
+{
+	for (struct slab *slab = s->slabs, *next; slab; slab = next) {
+		next = slab->next;
+		for (int i = 0; i < SLAB_HANDLES; i++) {
+			struct lru_handle *h = &slab->handles[i];
+			if (atomic_load_explicit(&h->state, memory_order_acquire) & STATE_IN_TABLE)
+				h->destroy(h->value);
+		}
+		mem_free(slab);
+	}
+	mem_free(s->buckets);
+	mutex_done(&s->mu);
+}
+
 void lru_free(struct lru *c)
 {
 	if (!c)
 		return;
-	for (unsigned i = 0; i <= c->shard_mask; i++) {
-		struct lru_shard *s = &c->shards[i];
-		for (size_t b = 0; s->buckets && b < s->bucket_count; b++)
-			destroy_chain(s->buckets[b]);
-		mem_free(s->buckets);
-		mutex_done(&s->mu);
-	}
+	for (unsigned i = 0; i <= c->shard_mask; i++)
+		shard_done(&c->shards[i]);
 	mem_free(c);
+}
+
+static void count_lookup(struct lru *c, bool hit)
+{
+	unsigned stripe = stripe_of_thread();
+	stripe_add(hit ? &c->counts[stripe].hits : &c->counts[stripe].misses, stripe, 1);
 }
 
 struct lru_handle *lru_lookup(struct lru *c, struct lru_key key, bool quiet)
@@ -191,13 +295,28 @@ struct lru_handle *lru_lookup(struct lru *c, struct lru_key key, bool quiet)
 	struct lru_shard *s = shard_of(c, hash);
 	mutex_lock(&s->mu);
 	struct lru_handle *h = *slot_of(s, key, hash);
-	if (h)
-		hold(s, h);
-	if (!quiet) {
-		s->hits += h != NULL;
-		s->misses += h == NULL;
-	}
+	if (h && !hold(h))
+		h = NULL; /* cannot be: what is in the table is so under the lock */
 	mutex_unlock(&s->mu);
+	if (!quiet)
+		count_lookup(c, h != NULL);
+	return h;
+}
+
+struct lru_handle *lru_lookup_hinted(struct lru *c, struct lru_key key, struct lru_hint *hint)
+{
+	/* Acquire: the place's zeroes are there before the pointer to it. */
+	struct lru_handle *h = atomic_load_explicit(&hint->handle, memory_order_acquire);
+	if (h && hold(h)) {
+		if (__builtin_expect(same_key(h->key, key), 1)) {
+			count_lookup(c, true);
+			return h;
+		}
+		lru_release(c, h); /* another's by now */
+	}
+	h = lru_lookup(c, key, false);
+	if (h)
+		atomic_store_explicit(&hint->handle, h, memory_order_release);
 	return h;
 }
 
@@ -206,60 +325,56 @@ struct lru_handle *lru_insert(struct lru *c, struct lru_key key, void *value, si
 {
 	uint64_t hash = hash_of(key);
 	struct lru_shard *s = shard_of(c, hash);
-	struct lru_handle *h = mem_alloc(sizeof *h);
-	if (!h) {
-		fail_no_memory();
-		return NULL;
-	}
-	*h = (struct lru_handle){ .key = key, .value = value, .destroy = destroy, .charge = charge_bytes + sizeof *h,
-				  .refs = 2, .in_table = true };
 	mutex_lock(&s->mu);
-	struct lru_handle **slot = slot_of(s, key, hash), *victims;
-	if (*slot) {
-		struct lru_handle *there = *slot;
-		hold(s, there);
+	while (!s->free) {
 		mutex_unlock(&s->mu);
-		h->chain = NULL;
-		destroy_chain(h);
+		if (!add_slab(s)) {
+			fail_no_memory();
+			return NULL;
+		}
+		mutex_lock(&s->mu);
+	}
+	struct lru_handle **slot = slot_of(s, key, hash), *there = *slot;
+	if (there && hold(there)) {
+		mutex_unlock(&s->mu);
+		destroy(value);
 		return there;
 	}
+	struct lru_handle *h = s->free, *victims;
+	s->free = h->chain;
+	h->key = key;
+	h->value = value;
+	h->destroy = destroy;
+	h->charge = charge_bytes + sizeof *h;
+	h->shard = (uint32_t)(s - c->shards);
+	h->chain = NULL;
 	*slot = h;
 	s->entries++;
 	s->inserts++;
-	s->bytes += h->charge;
-	s->pinned_bytes += h->charge;
+	add_bytes(s, h->charge);
+	/* Release: a hint may lead here without the lock. */
+	atomic_store_explicit(&h->state, STATE_IN_TABLE | 1, memory_order_release);
 	victims = evict(s);
 	grow(s);
 	mutex_unlock(&s->mu);
-	destroy_chain(victims);
+	retire(s, victims);
 	return h;
-}
-
-void lru_ref(struct lru *c, struct lru_handle *h)
-{
-	struct lru_shard *s = shard_of(c, hash_of(h->key));
-	mutex_lock(&s->mu);
-	hold(s, h);
-	mutex_unlock(&s->mu);
 }
 
 void lru_release(struct lru *c, struct lru_handle *h)
 {
-	struct lru_shard *s = shard_of(c, hash_of(h->key));
-	struct lru_handle *victims = NULL;
-	mutex_lock(&s->mu);
-	h->refs--;
-	if (h->refs == 0) { /* It left the table while it was held. */
+	struct lru_shard *s = &c->shards[h->shard];
+	/* Release: this holder's reading is done before another destroys the value. Acquire: and the others' before
+	 * this one does. */
+	unsigned state = atomic_fetch_sub_explicit(&h->state, 1, memory_order_acq_rel) - 1;
+	if (state & STATE_HOLDERS)
+		return;
+	if (!(state & STATE_IN_TABLE)) { /* It left the table while it was held. */
 		h->chain = NULL;
-		victims = h;
-	} else if (h->refs == 1 && h->in_table) {
-		list_append(s, h);
-		s->pinned_bytes -= h->charge;
-		if (s->bytes > s->capacity)
-			victims = evict(s);
+		retire(s, h);
+	} else if (over_budget(s)) {
+		trim(s);
 	}
-	mutex_unlock(&s->mu);
-	destroy_chain(victims);
 }
 
 void *lru_value(const struct lru_handle *h)
@@ -273,53 +388,65 @@ void lru_erase(struct lru *c, struct lru_key key)
 	struct lru_shard *s = shard_of(c, hash);
 	struct lru_handle *victim = NULL;
 	mutex_lock(&s->mu);
-	struct lru_handle **slot = slot_of(s, key, hash);
-	if (*slot)
-		victim = unlink_entry(s, slot);
+	struct lru_handle **slot = slot_of(s, key, hash), *h = *slot;
+	if (h) {
+		unlink_entry(s, slot);
+		unsigned state = atomic_fetch_and_explicit(&h->state, STATE_HOLDERS, memory_order_acq_rel);
+		if (!(state & STATE_HOLDERS)) {
+			h->chain = NULL;
+			victim = h;
+		}
+	}
 	mutex_unlock(&s->mu);
-	if (victim)
-		victim->chain = NULL;
-	destroy_chain(victim);
+	retire(s, victim);
 }
 
 void lru_set_capacity(struct lru *c, uint64_t capacity_bytes)
 {
 	for (unsigned i = 0; i <= c->shard_mask; i++) {
 		struct lru_shard *s = &c->shards[i];
-		mutex_lock(&s->mu);
-		s->capacity = capacity_bytes / (c->shard_mask + 1);
-		struct lru_handle *victims = evict(s);
-		mutex_unlock(&s->mu);
-		destroy_chain(victims);
+		atomic_store_explicit(&s->capacity, capacity_bytes / (c->shard_mask + 1), memory_order_relaxed);
+		trim(s);
 	}
 }
 
 uint64_t lru_capacity(const struct lru *c)
 {
 	uint64_t sum = 0;
-	struct lru *mutable = (struct lru *)(uintptr_t)c;
-	for (unsigned i = 0; i <= c->shard_mask; i++) {
-		struct lru_shard *s = &mutable->shards[i];
-		mutex_lock(&s->mu);
-		sum += s->capacity;
-		mutex_unlock(&s->mu);
-	}
+	for (unsigned i = 0; i <= c->shard_mask; i++)
+		sum += relaxed(&c->shards[i].capacity);
+	return sum;
+}
+
+/* With the lock. */
+static uint64_t held_bytes(const struct lru_shard *s)
+{
+	uint64_t sum = 0;
+	for (const struct slab *slab = s->slabs; slab; slab = slab->next)
+		for (int i = 0; i < SLAB_HANDLES; i++) {
+			const struct lru_handle *h = &slab->handles[i];
+			unsigned state = atomic_load_explicit(&h->state, memory_order_acquire);
+			if ((state & STATE_IN_TABLE) && (state & STATE_HOLDERS))
+				sum += h->charge;
+		}
 	return sum;
 }
 
 void lru_counts(struct lru *c, struct lru_counts *out)
 {
 	*out = (struct lru_counts){ 0 };
+	for (unsigned i = 0; i < STRIPES; i++) {
+		out->hits += relaxed(&c->counts[i].hits);
+		out->misses += relaxed(&c->counts[i].misses);
+	}
 	for (unsigned i = 0; i <= c->shard_mask; i++) {
 		struct lru_shard *s = &c->shards[i];
 		mutex_lock(&s->mu);
-		out->hits += s->hits;
-		out->misses += s->misses;
 		out->inserts += s->inserts;
 		out->evictions += s->evictions;
-		out->bytes += s->bytes;
+		out->bytes += relaxed(&s->bytes);
 		out->entries += s->entries;
-		out->pinned_bytes += s->pinned_bytes;
+		out->pinned_bytes += held_bytes(s);
 		mutex_unlock(&s->mu);
 	}
 }

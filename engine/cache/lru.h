@@ -1,12 +1,14 @@
 /*
- * Sharded cache of counted entries with charges and a byte budget, least recently used out first.
+ * Sharded cache of counted entries with charges and a byte budget, those out first that were not used of late.
  *
- * An entry is found by a 128-bit key. Whoever holds a handle keeps the entry alive; the cache drops
- * unheld entries to stay within its budget, the oldest first. Each shard has one short lock, which is
- * never held while an entry is made or destroyed.
+ * An entry is found by a 128-bit key, or by a hint: a place where the caller remembers its handle, which costs
+ * neither hash nor lock. Whoever holds a handle keeps the entry alive; the cache drops unheld entries to stay within
+ * its budget. Each shard has one short lock, which is never held while an entry is made or destroyed.
  */
 #ifndef WOMBAT_CACHE_LRU_H
 #define WOMBAT_CACHE_LRU_H
+
+#include <stdatomic.h>
 
 #include "engine/base/status.h"
 
@@ -16,6 +18,11 @@ struct lru_handle;
 struct lru_key {
 	uint64_t owner; /* file number, for instance */
 	uint64_t item;  /* offset in it */
+};
+
+/* Zeroed to begin. It may be out of date, or be lost: the cache checks it. To be used with one cache and key only. */
+struct lru_hint {
+	_Atomic(struct lru_handle *) handle;
 };
 
 struct lru_counts {
@@ -29,6 +36,8 @@ MUST_CHECK enum wombat_status lru_new(uint64_t capacity_bytes, unsigned shards, 
 void lru_free(struct lru *c); /* no handle may be out */
 /* NULL: not there. Else held until lru_release. Counts a hit or a miss unless `quiet`. */
 struct lru_handle *lru_lookup(struct lru *c, struct lru_key key, bool quiet);
+/* The same by way of a hint, which is brought up to date; counted. */
+struct lru_handle *lru_lookup_hinted(struct lru *c, struct lru_key key, struct lru_hint *hint);
 /*
  * Gives `value` to the cache and returns it held; `destroy` ends it, in any thread. When another thread
  * inserted the key meanwhile, that entry is returned and `value` destroyed. NULL: out of memory (`value`
@@ -36,7 +45,6 @@ struct lru_handle *lru_lookup(struct lru *c, struct lru_key key, bool quiet);
  */
 struct lru_handle *lru_insert(struct lru *c, struct lru_key key, void *value, size_t charge_bytes,
 	void (*destroy)(void *value));
-void lru_ref(struct lru *c, struct lru_handle *h); /* one more hold */
 void lru_release(struct lru *c, struct lru_handle *h);
 void *lru_value(const struct lru_handle *h);
 /* Drops the entry (once unheld); later lookups miss. */
@@ -44,6 +52,10 @@ void lru_erase(struct lru *c, struct lru_key key);
 /* Evicts what is over the new budget. */
 void lru_set_capacity(struct lru *c, uint64_t capacity_bytes);
 uint64_t lru_capacity(const struct lru *c);
+/* Walks all entries for pinned_bytes. */
 void lru_counts(struct lru *c, struct lru_counts *out);
+
+/* What an entry costs beside its value: part of its charge. */
+enum { LRU_ENTRY_BYTES = 64 };
 
 #endif

@@ -11,7 +11,7 @@
 #include "engine/compact/rewrite.h"
 #include "engine/iter/merge_iter.h"
 
-static enum wombat_status collect_ranges(const struct compaction_context *c, const struct file_meta *f,
+static enum wombat_status collect_ranges(const struct compaction_context *c, struct file_meta *f,
 					 struct range_del_set *ranges)
 {
 	struct table *table;
@@ -35,7 +35,7 @@ static enum wombat_status open_inputs(const struct compaction_context *c, const 
 	enum wombat_status s = WOMBAT_OK;
 	for (int side = 0; side < 2; side++)
 		for (size_t i = 0; i < in->count[side] && s == WOMBAT_OK; i++) {
-			const struct file_meta *f = in->files[side][i];
+			struct file_meta *f = in->files[side][i];
 			s = file_meta_iter_new(f, c->tables, TABLE_READ_SEQUENTIAL, c->read_ahead_bytes, &children[count]);
 			count += s == WOMBAT_OK;
 			if (s == WOMBAT_OK && f->summary.range_deletes > 0)

@@ -96,6 +96,9 @@ static enum wombat_status overlapping(const struct version *v, unsigned level, c
 {
 	const struct file_list *list = &v->levels[level];
 	size_t begin = file_list_find(list, span->begin), end = begin;
+	*out = (struct file_array){ NULL, 0 };
+	if (begin == list->count)
+		return WOMBAT_OK;
 	for (; end < list->count; end++) {
 		struct key_span file = file_meta_span(list->files[end]);
 		if (!key_span_overlaps(&file, span))

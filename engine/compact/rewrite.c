@@ -134,6 +134,14 @@ static enum wombat_status open_output(struct rewrite *r)
 	return table_builder_new(r->context->env, path, &r->context->table, &r->builder);
 }
 
+/* One that stays is an orphan for the next open. */
+static void remove_table(const struct compaction_context *c, uint64_t number)
+{
+	char path[FILENAME_PATH_MAX];
+	if (filename_path(path, c->dir, FILE_TABLE, number))
+		c->env->calls->remove(c->env, path);
+}
+
 static void pay(struct rewrite *r, uint64_t at_least)
 {
 	uint64_t bytes = table_builder_bytes(r->builder);
@@ -170,6 +178,8 @@ static enum wombat_status close_output(struct rewrite *r, struct wombat_slice ne
 			r->result.written_bytes += summary.file_bytes;
 			r->result.output_files++;
 			s = version_edit_add(r->edit, r->options->output_level, r->number, &summary);
+			if (s != WOMBAT_OK)
+				remove_table(r->context, r->number);
 		}
 		table_summary_done(&summary);
 	}
@@ -252,15 +262,13 @@ static enum wombat_status write_all(struct rewrite *r, struct iter *in)
 
 static void remove_outputs(struct rewrite *r, size_t first)
 {
-	char path[FILENAME_PATH_MAX], cause[512];
+	char cause[512];
 	strncpy(cause, status_detail(), sizeof cause - 1);
 	cause[sizeof cause - 1] = 0;
 	table_builder_abandon(r->builder);
 	while (r->edit->added_count > first) {
 		struct file_meta *f = r->edit->added[--r->edit->added_count].file;
-		/* One that stays is an orphan for the next open. */
-		if (filename_path(path, r->context->dir, FILE_TABLE, f->number))
-			r->context->env->calls->remove(r->context->env, path);
+		remove_table(r->context, f->number);
 		file_meta_unref(f);
 	}
 	status_set_detail(cause);

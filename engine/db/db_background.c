@@ -85,7 +85,7 @@ static enum wombat_status context_init(struct wombat *db, struct compaction_cont
 		.versions = db->versions,
 		.table = {
 			.block_bytes = o->block_size,
-			.restart_interval = 16,
+			.restart_interval = 8,
 			.bloom_false_positive = o->bloom_false_positive,
 			.compression = (enum table_compression)o->compression,
 			.compression_level = (int)o->compression_level,

@@ -49,7 +49,7 @@ static void check_table(struct checker *c, const struct file_meta *file)
 	struct table *table;
 	struct lru_handle *handle;
 	uint64_t before = c->damage;
-	if (table_cache_acquire(c->cache, file->number, &table, &handle) != WOMBAT_OK) {
+	if (table_cache_acquire(c->cache, file->number, NULL, &table, &handle) != WOMBAT_OK) {
 		say(c, true, "%s", wombat_last_error());
 		return;
 	}

@@ -5,7 +5,6 @@
 
 #include <time.h>
 
-_Thread_local unsigned stats_thread_shard;
 _Thread_local unsigned stats_sample_tick;
 
 static uint64_t monotonic_ns(void)
@@ -15,20 +14,11 @@ static uint64_t monotonic_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-unsigned stats_choose_shard(void)
-{
-	/* Threads take shards in turn: relaxed, any distribution will do. */
-	static atomic_uint next;
-	unsigned shard = atomic_fetch_add_explicit(&next, 1, memory_order_relaxed) % STATS_SHARDS;
-	stats_thread_shard = shard + 1;
-	return shard;
-}
-
 uint64_t stats_sum(const struct stats *s, enum stat_counter c)
 {
 	uint64_t sum = 0;
-	for (int i = 0; i < STATS_SHARDS; i++)
-		sum += atomic_load_explicit(&s->shard[i].counter[c], memory_order_relaxed);
+	for (int i = 0; i < STRIPES; i++)
+		sum += atomic_load_explicit(&s->stripe[i].counter[c], memory_order_relaxed);
 	return sum;
 }
 

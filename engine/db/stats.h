@@ -1,5 +1,5 @@
 /*
- * Counters of a database, cheap enough to keep on: each thread adds to one of a few cache lines, relaxed;
+ * Counters of a database, cheap enough to keep on: each thread adds to a stripe of its own (base/stripe.h);
  * reading sums them. Latencies are measured on one operation in STATS_SAMPLE and weigh as many, so that the
  * clock is not read twice per operation.
  */
@@ -8,8 +8,9 @@
 
 #include "engine/base/histogram.h"
 #include "engine/base/status.h"
+#include "engine/base/stripe.h"
 
-enum { STATS_SHARDS = 16, STATS_SAMPLE = 32 };
+enum { STATS_SAMPLE = 32 };
 
 enum stat_counter {
 	STAT_GETS, STAT_GETS_FOUND, STAT_PUTS, STAT_DELETES, STAT_RANGE_DELETES, STAT_SCANS, STAT_BATCHES, STAT_GROUPS,
@@ -28,19 +29,16 @@ enum stat_latency { LATENCY_GET, LATENCY_PUT, LATENCY_DELETE, LATENCY_COUNT };
 struct stats {
 	struct {
 		_Alignas(64) atomic_uint_fast64_t counter[STAT_COUNTER_COUNT];
-	} shard[STATS_SHARDS];
+	} stripe[STRIPES];
 	struct histogram latency[LATENCY_COUNT];
 };
 
-extern _Thread_local unsigned stats_thread_shard; /* 0: not yet chosen; else shard + 1 */
 extern _Thread_local unsigned stats_sample_tick;
-unsigned stats_choose_shard(void);
 
 static inline void stats_add(struct stats *s, enum stat_counter c, uint64_t n)
 {
-	unsigned shard = stats_thread_shard ? stats_thread_shard - 1 : stats_choose_shard();
-	/* Relaxed: a figure that nothing is ordered by. */
-	atomic_fetch_add_explicit(&s->shard[shard].counter[c], n, memory_order_relaxed);
+	unsigned stripe = stripe_of_thread();
+	stripe_add(&s->stripe[stripe].counter[c], stripe, n);
 }
 uint64_t stats_sum(const struct stats *s, enum stat_counter c);
 

@@ -49,7 +49,11 @@ static enum wombat_status load_index(struct table *t, struct table_handle handle
 		return s;
 	s = index_new(bytes, t->file_bytes - TABLE_FOOTER_SIZE, t->path, &t->index);
 	mem_free(memory);
-	return s;
+	if (s != WOMBAT_OK || !t->options.block_cache)
+		return s;
+	t->hints = mem_zalloc(t->index->count * sizeof *t->hints);
+	t->memory_bytes += t->index->count * sizeof *t->hints;
+	return t->hints ? WOMBAT_OK : fail_no_memory();
 }
 
 static enum wombat_status load_filter(struct table *t, struct table_handle handle)
@@ -154,6 +158,7 @@ void table_close(struct table *t)
 		return;
 	range_fragments_unref(t->ranges);
 	mem_free(t->filter_memory);
+	mem_free(t->hints);
 	index_free(t->index);
 	t->calls->reader_close(t->reader);
 	mem_free(t);

@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 
+#include "engine/base/stripe.h"
 #include "engine/cache/lru.h"
 #include "engine/env/env.h"
 #include "engine/iter/iter.h"
@@ -29,11 +30,10 @@ enum table_count {
 	TABLE_CHECKSUM_FAILURES,
 	TABLE_COUNTS
 };
-enum { TABLE_COUNT_STRIPES = 8 };
 struct table_counts {
 	struct table_count_stripe {
-		atomic_uint_fast64_t n[16]; /* two cache lines: TABLE_COUNTS of them used */
-	} stripe[TABLE_COUNT_STRIPES];
+		_Alignas(64) atomic_uint_fast64_t n[TABLE_COUNTS];
+	} stripe[STRIPES];
 };
 /* The counters' sums. */
 struct table_totals {

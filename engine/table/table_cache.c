@@ -17,7 +17,7 @@
 enum {
 	TABLES_MAX = 1 << 20, /* beyond what a process can open */
 	TABLE_CHARGE = 1 << 30,
-	ENTRY_ROOM = 512,     /* more than the cache's own bytes for an entry */
+	ENTRY_ROOM = 512,     /* more than LRU_ENTRY_BYTES */
 };
 _Static_assert((uint64_t)TABLES_MAX * ENTRY_ROOM < TABLE_CHARGE,
 	"the little more never makes room for another");
@@ -128,10 +128,11 @@ static enum wombat_status open_and_insert(struct table_cache *c, uint64_t number
 	return fail_no_memory();
 }
 
-enum wombat_status table_cache_acquire(struct table_cache *c, uint64_t number, struct table **out_table,
-	struct lru_handle **out_handle)
+enum wombat_status table_cache_acquire(struct table_cache *c, uint64_t number, struct lru_hint *hint,
+	struct table **out_table, struct lru_handle **out_handle)
 {
-	struct lru_handle *h = lru_lookup(c->tables, key_of(number), false);
+	struct lru_handle *h = hint ? lru_lookup_hinted(c->tables, key_of(number), hint) :
+				      lru_lookup(c->tables, key_of(number), false);
 	if (!h) {
 		enum wombat_status s = open_and_insert(c, number, &h);
 		if (s != WOMBAT_OK)
@@ -152,12 +153,12 @@ static void release_for_iter(void *owner, void *handle)
 	table_cache_release(owner, handle);
 }
 
-enum wombat_status table_cache_iter_new(struct table_cache *c, uint64_t number, unsigned flags,
+enum wombat_status table_cache_iter_new(struct table_cache *c, uint64_t number, struct lru_hint *hint, unsigned flags,
 	size_t read_ahead_bytes, struct iter **out)
 {
 	struct table *t;
 	struct lru_handle *h;
-	enum wombat_status s = table_cache_acquire(c, number, &t, &h);
+	enum wombat_status s = table_cache_acquire(c, number, hint, &t, &h);
 	if (s != WOMBAT_OK)
 		return s;
 	s = table_iter_new(t, flags, read_ahead_bytes, out);

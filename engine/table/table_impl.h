@@ -8,7 +8,7 @@
 #include "engine/table/index.h"
 #include "engine/table/table.h"
 
-/* All fixed once the table is open. */
+/* All fixed once the table is open, but for the hints. */
 struct table {
 	const struct env_calls *calls;
 	struct env_reader *reader;
@@ -16,6 +16,7 @@ struct table {
 	uint64_t number;
 	uint64_t file_bytes;
 	struct index *index;
+	struct lru_hint *hints;  /* of each data block, to its place in the cache; changed as blocks come in */
 	struct filter filter;    /* its lines lie in filter_memory */
 	void *filter_memory;
 	struct range_fragments *ranges;

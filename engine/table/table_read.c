@@ -21,27 +21,18 @@ _Static_assert((int)BLOCK_SLACK >= (int)BLOCK_SHORT_COPY && (int)BLOCK_SLACK >= 
 _Static_assert((int)TABLE_FOOTER_SIZE >= (int)BLOCK_SLACK,
 	"behind any block in the file there is as much as the slack");
 
-static unsigned stripe_of_thread(void)
-{
-	static atomic_uint next;
-	static _Thread_local unsigned stripe;
-	if (!stripe) /* relaxed: any number will do */
-		stripe = 1 + atomic_fetch_add_explicit(&next, 1, memory_order_relaxed) % TABLE_COUNT_STRIPES;
-	return stripe - 1;
-}
-
 void table_count_add(struct table_counts *counts, enum table_count which, uint64_t n)
 {
-	/* Relaxed: counters order nothing. */
-	if (counts)
-		atomic_fetch_add_explicit(&counts->stripe[stripe_of_thread()].n[which], n,
-			memory_order_relaxed);
+	if (!counts)
+		return;
+	unsigned stripe = stripe_of_thread();
+	stripe_add(&counts->stripe[stripe].n[which], stripe, n);
 }
 
 void table_counts_read(const struct table_counts *counts, struct table_totals *out)
 {
 	uint64_t sum[TABLE_COUNTS] = { 0 };
-	for (unsigned s = 0; s < TABLE_COUNT_STRIPES; s++)
+	for (unsigned s = 0; s < STRIPES; s++)
 		for (unsigned i = 0; i < TABLE_COUNTS; i++)
 			sum[i] += atomic_load_explicit(&counts->stripe[s].n[i], memory_order_relaxed);
 	*out = (struct table_totals){
@@ -217,7 +208,7 @@ enum wombat_status table_block_acquire(struct table *t, size_t block_index, unsi
 	if (out_read)
 		*out_read = false;
 	if (cache) {
-		struct lru_handle *h = lru_lookup(cache, key, false);
+		struct lru_handle *h = lru_lookup_hinted(cache, key, &t->hints[block_index]);
 		if (h) {
 			const struct block *b = lru_value(h);
 			/* A search reads the end of the block first: begin to fetch it with the rest. */

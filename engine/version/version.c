@@ -98,17 +98,17 @@ static enum wombat_status fail_missing(const struct file_meta *f)
 	return fail(WOMBAT_CORRUPTION, "table %06" PRIu64 " is missing: %s", f->number, cause);
 }
 
-enum wombat_status file_meta_acquire(const struct file_meta *f, struct table_cache *tables, struct table **out_table,
+enum wombat_status file_meta_acquire(struct file_meta *f, struct table_cache *tables, struct table **out_table,
 				     struct lru_handle **out_handle)
 {
-	enum wombat_status s = table_cache_acquire(tables, f->number, out_table, out_handle);
+	enum wombat_status s = table_cache_acquire(tables, f->number, &f->open, out_table, out_handle);
 	return s == WOMBAT_NOT_FOUND ? fail_missing(f) : s;
 }
 
-enum wombat_status file_meta_iter_new(const struct file_meta *f, struct table_cache *tables, unsigned flags,
+enum wombat_status file_meta_iter_new(struct file_meta *f, struct table_cache *tables, unsigned flags,
 				      size_t read_ahead_bytes, struct iter **out)
 {
-	enum wombat_status s = table_cache_iter_new(tables, f->number, flags, read_ahead_bytes, out);
+	enum wombat_status s = table_cache_iter_new(tables, f->number, &f->open, flags, read_ahead_bytes, out);
 	return s == WOMBAT_NOT_FOUND ? fail_missing(f) : s;
 }
 
@@ -139,9 +139,7 @@ struct lookup {
 	struct version_get_counts *counts;
 };
 
-/* One table's answer. Each costs a look into the table cache, and a counted pin there; an open table kept in file_meta
- * would save both, if the cache could take it back when it must close files. */
-static enum wombat_status get_from(const struct lookup *l, const struct file_meta *f)
+static enum wombat_status get_from(const struct lookup *l, struct file_meta *f)
 {
 	struct table *table;
 	struct lru_handle *handle;
@@ -165,7 +163,7 @@ enum wombat_status version_get(struct version *v, struct table_cache *tables, st
 {
 	const struct lookup l = { tables, key, max_sequence, table_flags, cover, out_tag, out_value, pin, counts };
 	for (size_t i = 0; i < v->levels[0].count; i++) {
-		const struct file_meta *f = v->levels[0].files[i];
+		struct file_meta *f = v->levels[0].files[i];
 		/* All that is still to come is older than this file, and a tombstone over it decides. */
 		if (*cover > f->summary.largest_sequence)
 			return WOMBAT_NOT_FOUND;
@@ -199,7 +197,7 @@ enum wombat_status version_add_iters(struct version *v, struct table_cache *tabl
 				     struct iter **iters, size_t *count)
 {
 	for (size_t i = 0; i < v->levels[0].count; i++) {
-		const struct file_meta *f = v->levels[0].files[i];
+		struct file_meta *f = v->levels[0].files[i];
 		if (!file_meta_overlaps(f, lower, upper))
 			continue;
 		enum wombat_status s = file_meta_iter_new(f, tables, table_flags, read_ahead_bytes, &iters[*count]);
@@ -221,7 +219,7 @@ enum wombat_status version_add_iters(struct version *v, struct table_cache *tabl
 	return WOMBAT_OK;
 }
 
-static enum wombat_status collect_from(const struct file_meta *f, struct table_cache *tables, struct wombat_slice lower,
+static enum wombat_status collect_from(struct file_meta *f, struct table_cache *tables, struct wombat_slice lower,
 				       struct wombat_slice upper, struct range_del_set *out)
 {
 	struct table *table;
@@ -239,7 +237,7 @@ enum wombat_status version_collect_ranges(struct version *v, struct table_cache 
 {
 	for (unsigned level = 0; level < v->level_count; level++)
 		for (size_t i = 0; i < v->levels[level].count; i++) {
-			const struct file_meta *f = v->levels[level].files[i];
+			struct file_meta *f = v->levels[level].files[i];
 			if (f->summary.range_deletes == 0 || !file_meta_overlaps(f, lower, upper))
 				continue;
 			enum wombat_status s = collect_from(f, tables, lower, upper, out);
@@ -251,7 +249,7 @@ enum wombat_status version_collect_ranges(struct version *v, struct table_cache 
 
 /* ---- Prefixes ------------------------------------------------------------------------------ */
 
-static enum wombat_status file_may_have_prefix(const struct file_meta *f, struct table_cache *tables,
+static enum wombat_status file_may_have_prefix(struct file_meta *f, struct table_cache *tables,
 					       struct wombat_slice prefix, bool *out)
 {
 	struct table *table;

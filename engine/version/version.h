@@ -19,6 +19,7 @@ enum { LEVELS_MAX = 12 };
 struct file_meta {
 	atomic_int refs;        /* one for each version that has it */
 	bool compacting;        /* guarded by the database's state lock: an input of a running job */
+	struct lru_hint open;   /* to the table, while it is open */
 	uint64_t number;
 	struct table_summary summary;
 };
@@ -42,9 +43,9 @@ void key_span_add(struct key_span *span, const struct key_span *more);
 
 /* A version's table, as by table_cache_acquire and table_cache_iter_new; one that is missing is WOMBAT_CORRUPTION, where
  * WOMBAT_NOT_FOUND could be taken for the answer that a key is not there. */
-MUST_CHECK enum wombat_status file_meta_acquire(const struct file_meta *f, struct table_cache *tables,
+MUST_CHECK enum wombat_status file_meta_acquire(struct file_meta *f, struct table_cache *tables,
 	struct table **out_table, struct lru_handle **out_handle);
-MUST_CHECK enum wombat_status file_meta_iter_new(const struct file_meta *f, struct table_cache *tables, unsigned flags,
+MUST_CHECK enum wombat_status file_meta_iter_new(struct file_meta *f, struct table_cache *tables, unsigned flags,
 	size_t read_ahead_bytes, struct iter **out);
 
 struct version {

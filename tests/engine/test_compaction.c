@@ -128,7 +128,7 @@ static void check_tables(struct world *x)
 	version_check_invariants(v);
 	for (unsigned level = 0; level < v->level_count; level++)
 		for (size_t i = 0; i < v->levels[level].count; i++) {
-			const struct file_meta *f = v->levels[level].files[i];
+			struct file_meta *f = v->levels[level].files[i];
 			struct table *t;
 			struct lru_handle *h;
 			assert_ok(file_meta_acquire(f, x->w.tables, &t, &h));
@@ -538,7 +538,7 @@ static void test_each_failure(void **state)
 			table_cache_set_max_open(x.w.tables, 100);
 			passed = s == WOMBAT_OK;
 			if (!passed) {
-				assert_int_equal(s, memory ? WOMBAT_NO_MEMORY : WOMBAT_IO);
+				assert_status(s, memory ? WOMBAT_NO_MEMORY : WOMBAT_IO);
 				assert_int_equal(versions_table_files(&x.w), files);
 				assert_int_equal(e.added_count, 0);
 			}
