@@ -80,17 +80,10 @@ enum wombat_status buf_append_slice(struct buf *b, struct wombat_slice s)
 	return WOMBAT_OK;
 }
 
-enum wombat_status buf_set(struct buf *b, struct wombat_slice s)
+enum wombat_status buf_set_grown(struct buf *b, struct wombat_slice s)
 {
-	if (s.size > b->capacity) {
-		enum wombat_status status = buf_reserve(b, s.size - b->size);
-		if (status != WOMBAT_OK)
-			return status;
-	}
-	if (s.size)
-		memmove(b->data, s.data, s.size);
-	b->size = s.size;
-	return WOMBAT_OK;
+	enum wombat_status status = buf_reserve(b, s.size - b->size);
+	return status == WOMBAT_OK ? buf_set(b, s) : status;
 }
 
 enum wombat_status buf_printf(struct buf *b, const char *format, ...)

@@ -26,8 +26,17 @@ MUST_CHECK enum wombat_status buf_append_u64(struct buf *b, uint64_t value);
 MUST_CHECK enum wombat_status buf_append_varint(struct buf *b, uint64_t value);
 /* Varint length, then the bytes. */
 MUST_CHECK enum wombat_status buf_append_slice(struct buf *b, struct wombat_slice s);
+MUST_CHECK enum wombat_status buf_set_grown(struct buf *b, struct wombat_slice s);
 /* Replaces the content. */
-MUST_CHECK enum wombat_status buf_set(struct buf *b, struct wombat_slice s);
+MUST_CHECK static inline enum wombat_status buf_set(struct buf *b, struct wombat_slice s)
+{
+	if (s.size > b->capacity)
+		return buf_set_grown(b, s);
+	b->size = s.size;
+	if (s.size)
+		memmove(b->data, s.data, s.size);
+	return WOMBAT_OK;
+}
 MUST_CHECK enum wombat_status buf_printf(struct buf *b, const char *format, ...)
 	__attribute__((format(printf, 2, 3))); /* appends; keeps a NUL behind size */
 

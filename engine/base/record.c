@@ -1,8 +1,6 @@
 /* What surrounds a value: see record.h. */
 #include "engine/base/record.h"
 
-#include "engine/base/coding.h"
-
 enum { FLAG_EXPIRY = 1, FLAG_ATTR = 2, FLAGS_KNOWN = FLAG_EXPIRY | FLAG_ATTR };
 
 size_t record_encoded_size(const struct record *r)
@@ -41,7 +39,7 @@ void record_encode(uint8_t *p, const struct record *r)
 		memcpy(p, r->value.data, r->value.size);
 }
 
-enum wombat_status record_decode(struct wombat_slice bytes, struct record *out)
+enum wombat_status record_decode_any(struct wombat_slice bytes, struct record *out)
 {
 	struct cursor c = cursor_of(bytes);
 	struct record r = { 0 };

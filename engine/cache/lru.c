@@ -382,6 +382,11 @@ void *lru_value(const struct lru_handle *h)
 	return h->value;
 }
 
+size_t lru_charge(const struct lru_handle *h)
+{
+	return h->charge - sizeof *h;
+}
+
 void lru_erase(struct lru *c, struct lru_key key)
 {
 	uint64_t hash = hash_of(key);

@@ -17,7 +17,7 @@ struct lru_handle;
 
 struct lru_key {
 	uint64_t owner; /* file number, for instance */
-	uint64_t item;  /* offset in it */
+	uint64_t item;  /* place in it */
 };
 
 /* Zeroed to begin. It may be out of date, or be lost: the cache checks it. To be used with one cache and key only. */
@@ -47,6 +47,12 @@ struct lru_handle *lru_insert(struct lru *c, struct lru_key key, void *value, si
 	void (*destroy)(void *value));
 void lru_release(struct lru *c, struct lru_handle *h);
 void *lru_value(const struct lru_handle *h);
+size_t lru_charge(const struct lru_handle *h); /* as inserted */
+/* Begins to fetch what a lookup by the hint will look at. */
+static inline void lru_prefetch(const struct lru_hint *hint)
+{
+	__builtin_prefetch(atomic_load_explicit(&hint->handle, memory_order_relaxed), 1);
+}
 /* Drops the entry (once unheld); later lookups miss. */
 void lru_erase(struct lru *c, struct lru_key key);
 /* Evicts what is over the new budget. */

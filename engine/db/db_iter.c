@@ -41,8 +41,6 @@ struct wombat_iter {
 static uint64_t range_cover(struct wombat_iter *it, struct wombat_slice key)
 {
 	size_t count = range_fragments_count(it->ranges);
-	if (count == 0)
-		return 0;
 	if (it->range_at < count) {
 		const struct range_fragment *f = range_fragments_at(it->ranges, it->range_at);
 		bool behind_last = it->range_at == 0 ||
@@ -64,7 +62,7 @@ static void set_error(struct wombat_iter *it, enum wombat_status s)
 /* Makes the entry the shown record. False: deleted or expired, or (status) damaged. */
 static bool show(struct wombat_iter *it, struct wombat_slice key, uint64_t tag, struct wombat_slice value)
 {
-	if (tag_kind(tag) != KIND_PUT || tag_sequence(tag) < range_cover(it, key))
+	if (tag_kind(tag) != KIND_PUT || (it->ranges && tag_sequence(tag) < range_cover(it, key)))
 		return false;
 	struct record r;
 	enum wombat_status s = record_decode(value, &r);
@@ -74,20 +72,36 @@ static bool show(struct wombat_iter *it, struct wombat_slice key, uint64_t tag, 
 	}
 	if (record_expired(r.expiry_ns, it->now_ns))
 		return false;
-	it->record = (struct wombat_record){
-		.key = slice_make(key.data + 1, key.size - 1),
-		.value = it->meta_only ? (struct wombat_slice){ NULL, 0 } : r.value,
-		.attr = r.attr,
-		.value_size = r.value.size,
-		.time_ns = r.time_ns,
-		.expiry_ns = r.expiry_ns,
-		.sequence = tag_sequence(tag),
-	};
+	/* Field by field: the record's pins stay empty. */
+	struct wombat_record *out = &it->record;
+	out->key = slice_make(key.data + 1, key.size - 1);
+	out->value = it->meta_only ? (struct wombat_slice){ NULL, 0 } : r.value;
+	out->attr = r.attr;
+	out->value_size = r.value.size;
+	out->time_ns = r.time_ns;
+	out->expiry_ns = r.expiry_ns;
+	out->sequence = tag_sequence(tag);
 	it->valid = true;
 	return true;
 }
 
 /* ---- Forward ------------------------------------------------------------------------------- */
+
+/* Without a bound of its own a scan ends with its keyspace, which the first byte says. */
+static inline bool behind_upper(const struct wombat_iter *it, struct wombat_slice key)
+{
+	if (it->upper.size == 1)
+		return key.data[0] >= it->upper.data[0];
+	return slice_compare(key, buf_slice(&it->upper)) >= 0;
+}
+
+/* Neighbours in order differ at their ends, mostly, and agree at their beginnings. */
+static inline bool is_skipped(const struct wombat_iter *it, struct wombat_slice key)
+{
+	size_t n = key.size;
+	return it->skipping && n == it->skip.size && key.data[n - 1] == it->skip.data[n - 1] &&
+	       memcmp(key.data, it->skip.data, n) == 0;
+}
 
 static void forward_to_visible(struct wombat_iter *it)
 {
@@ -95,11 +109,9 @@ static void forward_to_visible(struct wombat_iter *it)
 	it->valid = false;
 	it->backward = false;
 	for (; m->valid; iter_next(m)) {
-		if (slice_compare(m->key, buf_slice(&it->upper)) >= 0)
+		if (behind_upper(it, m->key))
 			return;
-		if (tag_sequence(m->tag) > it->sequence)
-			continue;
-		if (it->skipping && slice_equal(m->key, buf_slice(&it->skip)))
+		if (tag_sequence(m->tag) > it->sequence || is_skipped(it, m->key))
 			continue;
 		it->skipping = false;
 		if (show(it, m->key, m->tag, m->value) || it->status != WOMBAT_OK)

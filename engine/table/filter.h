@@ -58,9 +58,14 @@ struct filter {
  * filter. NULL, or what is wrong. */
 MUST_CHECK const char *filter_init(struct filter *f, struct wombat_slice bytes);
 
+static inline const uint8_t *filter_line(const struct filter *f, uint64_t hash)
+{
+	return f->lines + (size_t)FILTER_LINE_SIZE * ((hash >> 32) * f->line_count >> 32);
+}
+
 static inline bool filter_may_contain(const struct filter *f, uint64_t hash)
 {
-	const uint8_t *line = f->lines + (size_t)FILTER_LINE_SIZE * ((hash >> 32) * f->line_count >> 32);
+	const uint8_t *line = filter_line(f, hash);
 	uint32_t h = (uint32_t)hash;
 	for (unsigned i = 0; i < f->probes; i++) {
 		uint32_t bit = h >> 23;

@@ -1,8 +1,8 @@
 /*
  * Opening a table and finding a key in it.
  *
- * A lookup goes filter, index, block cache, block: the first rules out most tables that lack the key for
- * one cache miss, the second is arrays in memory, and only the last two can touch the disk. Because a
+ * A lookup goes index, filter, block cache, block: the first is arrays in memory, the second rules out most tables
+ * that lack the key for one cache miss, and only the last can touch the disk. Because a
  * separator carries a tag where versions of one key are spread over blocks (index.h), the block that the
  * index names is the only one to look into.
  */
@@ -184,7 +184,7 @@ void table_forget_blocks(struct table *t)
 	if (!t->options.block_cache)
 		return;
 	for (size_t i = 0; i < t->index->count; i++)
-		lru_erase(t->options.block_cache, (struct lru_key){ t->number, t->index->offsets[i] });
+		lru_erase(t->options.block_cache, (struct lru_key){ t->number, i });
 }
 
 uint64_t table_offset_of(struct table *t, struct wombat_slice key)
@@ -208,11 +208,18 @@ static bool ruled_out(struct table *t, uint64_t hash, enum table_count checks, e
 enum wombat_status table_get(struct table *t, struct wombat_slice key, uint64_t max_sequence, unsigned flags,
 	uint64_t *out_tag, struct wombat_slice *out_value, struct table_pin *pin)
 {
-	if (t->filter.lines && ruled_out(t, filter_hash_key(key), TABLE_FILTER_CHECKS, TABLE_FILTER_USEFUL))
-		return WOMBAT_NOT_FOUND;
-	uint64_t tag = tag_make(max_sequence, 0xff);
+	/* The filter's line comes from memory while the index is searched, the cache entry while the line is tested. */
+	uint64_t hash = 0, tag = tag_make(max_sequence, 0xff);
+	if (t->filter.lines) {
+		hash = filter_hash_key(key);
+		__builtin_prefetch(filter_line(&t->filter, hash));
+	}
 	size_t i = index_find(t->index, key, tag);
 	if (i == t->index->count)
+		return WOMBAT_NOT_FOUND;
+	if (t->hints)
+		lru_prefetch(&t->hints[i]);
+	if (t->filter.lines && ruled_out(t, hash, TABLE_FILTER_CHECKS, TABLE_FILTER_USEFUL))
 		return WOMBAT_NOT_FOUND;
 	const struct block *block;
 	enum wombat_status s = table_block_acquire(t, i, flags, pin, &block, NULL);

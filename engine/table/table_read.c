@@ -6,7 +6,8 @@
  * are read straight to where they stay; the trailer comes along and lies in the slack. Nothing in a cached
  * block points to its table, so a pinned value outlives the table's closing.
  *
- * The number of a table is its owner in the cache and is never used for another file.
+ * A block's key in the cache is the number of the table, which is never used for another file, and its place in the
+ * index.
  */
 #include <assert.h>
 #include <inttypes.h>
@@ -201,9 +202,8 @@ void table_pin_release(struct table_pin *pin)
 enum wombat_status table_block_acquire(struct table *t, size_t block_index, unsigned flags,
 	struct table_pin *pin, const struct block **out, bool *out_read)
 {
-	struct table_handle handle = index_handle(t->index, block_index);
 	struct lru *cache = t->options.block_cache;
-	struct lru_key key = { t->number, handle.offset };
+	struct lru_key key = { t->number, block_index };
 	assert(!pin->handle);
 	if (out_read)
 		*out_read = false;
@@ -212,7 +212,7 @@ enum wombat_status table_block_acquire(struct table *t, size_t block_index, unsi
 		if (h) {
 			const struct block *b = lru_value(h);
 			/* A search reads the end of the block first: begin to fetch it with the rest. */
-			const uint8_t *end = (const uint8_t *)(b + 1) + handle.size;
+			const uint8_t *end = (const uint8_t *)b + lru_charge(h) - BLOCK_SLACK;
 			__builtin_prefetch(b);
 			__builtin_prefetch(end - 64);
 			__builtin_prefetch(end - 128);
@@ -224,7 +224,7 @@ enum wombat_status table_block_acquire(struct table *t, size_t block_index, unsi
 	if (flags & TABLE_READ_CACHED)
 		return WOMBAT_WOULD_BLOCK; /* an answer, without a sentence */
 	struct block *b;
-	enum wombat_status s = table_read_block(t, handle, table_verifies(t), &b);
+	enum wombat_status s = table_read_block(t, index_handle(t->index, block_index), table_verifies(t), &b);
 	if (s != WOMBAT_OK)
 		return s;
 	if (out_read)
