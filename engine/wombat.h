@@ -159,7 +159,7 @@ struct wombat_record {
 	uint64_t time_ns;          /* of its write */
 	uint64_t expiry_ns;        /* 0: never */
 	uint64_t sequence;         /* of the write: a version that only grows */
-	void *pin[3];              /* private */
+	void *pin[5];              /* private */
 };
 
 /* Finds a record. `options` may be NULL. WOMBAT_NOT_FOUND: absent, deleted or expired. */
@@ -201,7 +201,8 @@ WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_delete(struct wombat *db,
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_delete_range(struct wombat *db, unsigned keyspace,
 	struct wombat_slice from, struct wombat_slice to);
 
-/* A group of changes applied atomically, in order: later ones win. Holds copies of what it is given. */
+/* A group of changes applied atomically, in order: later ones win. Holds copies of what it is given, but of
+ * values that are lent to it (wombat_put_info). */
 struct wombat_batch;
 
 /* What a put can say beside key and value; zero means the default. */
@@ -209,6 +210,8 @@ struct wombat_put_info {
 	uint64_t time_ns;         /* 0: now */
 	uint64_t expiry_ns;       /* 0: never */
 	struct wombat_slice attr; /* empty: none */
+	bool borrow;              /* the value is not copied: it stays the caller's, unchanged until the batch was written
+	                             for the last time, cleared or freed. Saves a copy of large values */
 };
 
 /* WOMBAT_NO_MEMORY shows as NULL from _new, and from any later call as its status; the batch is then

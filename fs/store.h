@@ -46,7 +46,7 @@ struct store_entry {
 	struct store_bytes value; /* data NULL when only metadata was asked */
 	struct store_bytes attr;
 	uint64_t value_size, time_ns, expiry_ns, version;
-	void *pin[4];
+	void *pin[5];
 };
 
 struct store_child {

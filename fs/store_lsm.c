@@ -43,8 +43,10 @@ static void entry_from(const struct wombat_record *r, struct store_entry *out)
 {
 	*out = (struct store_entry){
 		.value = bytes(r->value), .attr = bytes(r->attr), .value_size = r->value_size, .time_ns = r->time_ns,
-		.expiry_ns = r->expiry_ns, .version = r->sequence, .pin = { r->pin[0], r->pin[1], r->pin[2], NULL },
+		.expiry_ns = r->expiry_ns, .version = r->sequence,
 	};
+	_Static_assert(sizeof out->pin == sizeof r->pin, "each has a place");
+	memcpy(out->pin, r->pin, sizeof out->pin);
 }
 
 /* ---- Reading ------------------------------------------------------------------------------- */
@@ -64,8 +66,9 @@ static enum store_result lsm_get(struct store *s, enum store_space space, struct
 
 static void lsm_entry_release(struct store *s, struct store_entry *e)
 {
-	struct wombat_record r = { .pin = { e->pin[0], e->pin[1], e->pin[2] } };
+	struct wombat_record r = { .value = { NULL, 0 } };
 	(void)s;
+	memcpy(r.pin, e->pin, sizeof r.pin);
 	wombat_record_release(&r);
 	memset(e->pin, 0, sizeof e->pin);
 }
@@ -206,7 +209,9 @@ static enum wombat_status add_delete_prefix(struct wombat_batch *b, enum store_s
 
 static enum wombat_status add_change(struct wombat_batch *b, const struct store_change *c)
 {
-	struct wombat_put_info info = { .time_ns = c->time_ns, .expiry_ns = c->expiry_ns, .attr = slice(c->attr) };
+	/* The changes outlive the batch. */
+	struct wombat_put_info info = { .time_ns = c->time_ns, .expiry_ns = c->expiry_ns, .attr = slice(c->attr),
+					.borrow = true };
 	switch (c->op) {
 	case STORE_PUT:
 		return wombat_batch_put(b, c->space, slice(c->key), slice(c->value), &info);

@@ -32,6 +32,7 @@ enum lock_rank {
 	LOCK_RANK_VIEW = 4,     /* db: the pointer to the current read view */
 	LOCK_RANK_SNAPSHOTS = 5,
 	LOCK_RANK_TABLES = 6,   /* table cache shards */
+	LOCK_RANK_VALUES = 6,   /* value log */
 	LOCK_RANK_CACHE = 7,    /* block cache shards */
 	LOCK_RANK_STATS = 8,
 	LOCK_RANK_ENV = 9,

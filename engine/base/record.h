@@ -1,14 +1,14 @@
 /*
  * The value of a KIND_PUT entry: what surrounds a user's bytes.
  *
- *     flags   1 byte: bit 0 expiry present, bit 1 attributes present; others 0
+ *     flags   1 byte: bit 0 expiry present, bit 1 attributes present, bit 2 the value is elsewhere; others 0
  *     time    8 bytes, ns since 1970, little-endian
  *     expiry  8 bytes, if bit 0
  *     attr    varint length and bytes, if bit 1
- *     value   the rest
+ *     value   the rest; with bit 2 a pointer into the value log: file number, offset and size of the value as
+ *             varints, crc32c of the value 4
  *
- * Its size and attributes are readable without the value when that is separated (flag bits are kept
- * for it); format.md has the details.
+ * So its size and attributes are readable without a value that is elsewhere.
  */
 #ifndef WOMBAT_BASE_RECORD_H
 #define WOMBAT_BASE_RECORD_H
@@ -16,18 +16,28 @@
 #include "engine/base/buf.h"
 #include "engine/base/coding.h"
 
-enum { RECORD_HEADER_MAX = 1 + 8 + 8 + 10, RECORD_ATTR_MAX = 65536 };
+enum { RECORD_HEADER_MAX = 1 + 8 + 8 + 10, RECORD_ATTR_MAX = 65536 }; /* the first: without attributes' bytes and value */
+
+/* Where in the value log a value is. */
+struct value_pointer {
+	uint64_t file;   /* number; never 0 */
+	uint64_t offset; /* of the value's first byte */
+	uint64_t size;
+	uint32_t crc;    /* crc32c of the value */
+};
 
 struct record {
 	uint64_t time_ns;
 	uint64_t expiry_ns; /* 0: never */
 	struct wombat_slice attr;
-	struct wombat_slice value;
+	struct wombat_slice value; /* empty when it is elsewhere */
+	bool elsewhere;
+	struct value_pointer pointer; /* meaningful when it is */
 };
+static inline uint64_t record_value_size(const struct record *r) { return r->elsewhere ? r->pointer.size : r->value.size; }
 
 /* Bytes that the encoding of `r` takes; then writes exactly these at p. */
 size_t record_encoded_size(const struct record *r);
-size_t record_encode_header(uint8_t *p, const struct record *r); /* all but attr bytes and value: flags, time, expiry, attr length */
 void record_encode(uint8_t *p, const struct record *r);
 MUST_CHECK enum wombat_status record_decode_any(struct wombat_slice bytes, struct record *out);
 /* The slices point into `bytes`. WOMBAT_CORRUPTION: not such an encoding. Inline for what most records are: a time and
@@ -37,10 +47,11 @@ MUST_CHECK static inline enum wombat_status record_decode(struct wombat_slice by
 	enum { PLAIN_HEADER = 1 + 8 };
 	if (__builtin_expect(bytes.size < PLAIN_HEADER || bytes.data[0] != 0, 0))
 		return record_decode_any(bytes, out);
-	*out = (struct record){
-		.time_ns = get_u64(bytes.data + 1),
-		.value = { bytes.data + PLAIN_HEADER, bytes.size - PLAIN_HEADER },
-	};
+	out->time_ns = get_u64(bytes.data + 1);
+	out->expiry_ns = 0;
+	out->attr = (struct wombat_slice){ NULL, 0 };
+	out->value = slice_make(bytes.data + PLAIN_HEADER, bytes.size - PLAIN_HEADER);
+	out->elsewhere = false;
 	return WOMBAT_OK;
 }
 

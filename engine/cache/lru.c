@@ -377,6 +377,15 @@ void lru_release(struct lru *c, struct lru_handle *h)
 	}
 }
 
+void lru_pin_release(struct lru_pin *pin)
+{
+	if (pin->owner)
+		lru_release(pin->owner, pin->handle);
+	else
+		mem_free(pin->handle);
+	*pin = (struct lru_pin){ 0 };
+}
+
 void *lru_value(const struct lru_handle *h)
 {
 	return h->value;

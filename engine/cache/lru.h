@@ -61,6 +61,13 @@ uint64_t lru_capacity(const struct lru *c);
 /* Walks all entries for pinned_bytes. */
 void lru_counts(struct lru *c, struct lru_counts *out);
 
+/* Keeps bytes alive: those of an entry, or with no owner memory of its own. Zeroed: holds nothing. */
+struct lru_pin {
+	void *handle;
+	void *owner;
+};
+void lru_pin_release(struct lru_pin *pin);
+
 /* What an entry costs beside its value: part of its charge. */
 enum { LRU_ENTRY_BYTES = 64 };
 

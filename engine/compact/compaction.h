@@ -10,6 +10,7 @@
 
 #include "engine/compact/picker.h"
 #include "engine/compact/throttle.h"
+#include "engine/vlog/vlog.h"
 
 struct compaction_context {
 	struct env *env;
@@ -23,11 +24,14 @@ struct compaction_context {
 	size_t snapshot_count;
 	uint64_t now_ns;
 	struct throttle *throttle;            /* may be NULL */
+	struct vlog *values;                  /* may be NULL: no value is elsewhere */
+	const uint64_t *collect;              /* value log files, ascending: live values in them are written anew */
+	size_t collect_count;
 	const atomic_bool *cancel;            /* set when the database closes: the job ends with WOMBAT_BUSY */
 };
 
 struct compaction_result {
-	uint64_t read_bytes, written_bytes, dropped_entries;
+	uint64_t read_bytes, written_bytes, dropped_entries, moved_value_bytes;
 	size_t output_files;
 };
 

@@ -25,7 +25,7 @@ enum {
 #define EXPIRY_DELAY_NS (UINT64_C(300) * 1000000000)
 
 static const char reason_level_zero[] = "level 0 files", reason_size[] = "level size", reason_tombstones[] = "tombstones",
-		  reason_expired[] = "expired", reason_manual[] = "manual";
+		  reason_expired[] = "expired", reason_values[] = "values", reason_manual[] = "manual";
 
 void picker_state_done(struct picker_state *p)
 {
@@ -380,6 +380,17 @@ static bool pick_expired(struct choice *c, unsigned level, struct file_meta *f)
 	return level == 0 ? pick_level_zero(c, reason_expired) : try_files(c, level, level, &f, 1, reason_expired);
 }
 
+/* In place: the rewrite writes the values anew, so its outputs point to none of these files. */
+static bool pick_values(struct choice *c, unsigned level, struct file_meta *f)
+{
+	bool points = false;
+	for (size_t i = 0; i < c->options->collect_count && !points; i++)
+		points = value_refs_find(&f->summary.values, c->options->collect[i]) != NULL;
+	if (!points)
+		return false;
+	return level == 0 ? pick_level_zero(c, reason_values) : try_files(c, level, level, &f, 1, reason_values);
+}
+
 static bool pick_file(struct choice *c, bool (*pick)(struct choice *c, unsigned level, struct file_meta *f))
 {
 	for (unsigned level = 0; level < c->version->level_count; level++)
@@ -400,6 +411,8 @@ bool picker_pick(struct picker_state *p, struct version_set *set, struct version
 		found = pick_file(&c, pick_tombstones);
 	if (!found && c.status == WOMBAT_OK)
 		found = pick_file(&c, pick_expired);
+	if (!found && c.status == WOMBAT_OK && options->collect_count)
+		found = pick_file(&c, pick_values);
 	*status = c.status;
 	return found;
 }

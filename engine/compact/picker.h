@@ -17,7 +17,7 @@ struct compaction_inputs {
 	uint64_t bytes;
 	bool trivial_move;           /* the files of `level` can be moved as they are */
 	bool bottom;                 /* nothing of its key range lies below output_level */
-	const char *reason;          /* static: "level 0 files", "level size", "tombstones", "expired", "manual" */
+	const char *reason;          /* static: "level 0 files", "level size", "tombstones", "expired", "values", "manual" */
 	struct version_claim *claim; /* on the outputs' keys; owned */
 };
 
@@ -31,6 +31,8 @@ struct picker_options {
 	uint64_t oldest_sequence;      /* of the snapshots: what is newer must stay, tombstones too */
 	double tombstone_ratio;        /* a file with more of its entries deleted is compacted (0.5) */
 	uint64_t now_ns;               /* by which records expire; 0: never */
+	const uint64_t *collect;       /* value log files whose live values are to be written anew */
+	size_t collect_count;
 };
 
 /* The most urgent job that can run beside those that run, its files marked compacting. False: none is

@@ -19,6 +19,7 @@
 
 #include "engine/base/record.h"
 #include "engine/env/filename.h"
+#include "engine/vlog/vlog.h"
 
 enum { THROTTLE_BYTES = 256 << 10, CANCEL_ENTRIES = 1024, GRANDPARENT_TABLES = 10 };
 
@@ -37,6 +38,7 @@ struct rewrite {
 	size_t grandparent;              /* the first that the output has not passed */
 	uint64_t passed_bytes;
 
+	struct buf moved;                /* the record of a value that was written anew */
 	struct buf key;                  /* of the last entry seen */
 	bool have_key;
 	size_t key_stripe;
@@ -200,6 +202,56 @@ static bool output_full(struct rewrite *r, struct wombat_slice key)
 	       r->passed_bytes > GRANDPARENT_TABLES * o->max_table_size;
 }
 
+static bool is_collected(const struct compaction_context *c, uint64_t file)
+{
+	for (size_t i = 0; i < c->collect_count; i++)
+		if (c->collect[i] == file)
+			return true;
+	return false;
+}
+
+/* Writes the value anew at the value log's end, where fewer dead ones lie around it; `record` then points there. */
+static enum wombat_status move_value(struct rewrite *r, struct wombat_slice key, struct record *record)
+{
+	struct vlog *values = r->context->values;
+	struct lru_pin pin = { 0 };
+	struct wombat_slice value;
+	enum wombat_status s = vlog_read(values, &record->pointer, VLOG_READ_NO_FILL | VLOG_READ_VERIFY, &pin, &value);
+	if (s == WOMBAT_OK)
+		s = vlog_append(values, key, value, &record->pointer);
+	lru_pin_release(&pin);
+	if (s != WOMBAT_OK)
+		return s;
+	vlog_written(values, record->pointer.file, 0);
+	r->result.moved_value_bytes += record->pointer.size;
+	if (r->context->throttle)
+		throttle_take(r->context->throttle, record->pointer.size, r->context->cancel);
+	size_t size = record_encoded_size(record);
+	buf_clear(&r->moved);
+	s = buf_reserve(&r->moved, size);
+	if (s == WOMBAT_OK) {
+		record_encode(r->moved.data, record);
+		r->moved.size = size;
+	}
+	return s;
+}
+
+static enum wombat_status keep_entry(struct rewrite *r, const struct iter *in)
+{
+	struct wombat_slice value = in->value;
+	struct record record;
+	if (r->context->collect_count && tag_kind(in->tag) == KIND_PUT) {
+		enum wombat_status s = record_decode(value, &record);
+		if (s == WOMBAT_OK && record.elsewhere && is_collected(r->context, record.pointer.file)) {
+			s = move_value(r, in->key, &record);
+			value = buf_slice(&r->moved);
+		}
+		if (s != WOMBAT_OK)
+			return s;
+	}
+	return table_builder_add(r->builder, in->key, in->tag, value);
+}
+
 static enum wombat_status write_entry(struct rewrite *r, const struct iter *in, bool new_key, enum fate fate)
 {
 	struct wombat_slice none = { NULL, 0 };
@@ -209,7 +261,7 @@ static enum wombat_status write_entry(struct rewrite *r, const struct iter *in, 
 	if (s == WOMBAT_OK && !r->builder)
 		s = open_output(r);
 	if (s == WOMBAT_OK && fate == FATE_KEEP)
-		s = table_builder_add(r->builder, in->key, in->tag, in->value);
+		s = keep_entry(r, in);
 	else if (s == WOMBAT_OK)
 		s = table_builder_add(r->builder, in->key, tag_make(tag_sequence(in->tag), KIND_DELETE), none);
 	if (s == WOMBAT_OK)
@@ -283,6 +335,9 @@ enum wombat_status rewrite_run(const struct compaction_context *context, const s
 	enum wombat_status s = split_ranges(&r, ranges);
 	if (s == WOMBAT_OK)
 		s = write_all(&r, input);
+	/* What the tables point to must be durable before they are. */
+	if (s == WOMBAT_OK && context->values)
+		s = vlog_sync(context->values);
 	/* The names of the tables must be durable before the manifest says them. */
 	if (s == WOMBAT_OK && edit->added_count > first)
 		s = context->env->calls->dir_sync(context->env, context->dir);
@@ -294,5 +349,6 @@ enum wombat_status rewrite_run(const struct compaction_context *context, const s
 	range_fragments_unref(r.kept);
 	buf_done(&r.start);
 	buf_done(&r.key);
+	buf_done(&r.moved);
 	return s;
 }

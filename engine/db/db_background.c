@@ -98,6 +98,7 @@ static enum wombat_status context_init(struct wombat *db, struct compaction_cont
 		.snapshot_count = count,
 		.now_ns = db->env->calls->now_ns(db->env),
 		.throttle = &db->compaction_throttle,
+		.values = db->values,
 		.cancel = &db->closing,
 	};
 	return WOMBAT_OK;
@@ -219,10 +220,20 @@ static enum wombat_status compact_inputs_locked(struct wombat *db, struct compac
 	struct compaction_result result = { 0 };
 	struct version_edit edit;
 	version_edit_init(&edit);
+	uint64_t *collect = NULL;
+	size_t collect_count = 0;
 	enum wombat_status s = context_init(db, &context);
 	if (s != WOMBAT_OK)
 		goto out;
+	s = db_values_to_collect_locked(db, &collect, &collect_count);
+	if (s != WOMBAT_OK) {
+		context_done(&context);
+		goto out;
+	}
+	context.collect = collect;
+	context.collect_count = collect_count;
 	db->compactions_running++;
+	vlog_hold(db->values); /* What it writes anew there shows in no version before it is applied. */
 	if (in->trivial_move) {
 		s = move_files(in, &edit);
 	} else {
@@ -234,6 +245,8 @@ static enum wombat_status compact_inputs_locked(struct wombat *db, struct compac
 		s = version_set_apply(db->versions, &edit); /* drops and takes state_mu */
 	if (s == WOMBAT_OK && !in->trivial_move)
 		s = db_note_obsolete_locked(db, &edit);
+	vlog_unhold(db->values);
+	mem_free(collect);
 	db->compactions_running--;
 	context_done(&context);
 out:
@@ -241,6 +254,7 @@ out:
 		stats_add(db->stats, in->trivial_move ? STAT_TRIVIAL_MOVES : STAT_COMPACTIONS, 1);
 		stats_add(db->stats, STAT_COMPACTION_READ_BYTES, result.read_bytes);
 		stats_add(db->stats, STAT_COMPACTION_WRITE_BYTES, result.written_bytes);
+		stats_add(db->stats, STAT_VALUES_MOVED_BYTES, result.moved_value_bytes);
 		s = db_view_install_locked(db);
 	}
 	version_edit_done(&edit);
@@ -265,9 +279,13 @@ static bool compact_once(struct wombat *db)
 			.oldest_sequence = db_oldest_snapshot(db),
 			.tombstone_ratio = 0.5,
 		};
+		uint64_t *collect = NULL;
+		s = db_values_to_collect_locked(db, &collect, &options.collect_count);
+		options.collect = collect;
 		struct version *v = version_set_current(db->versions);
-		found = picker_pick(&db->picker, db->versions, v, &options, &in, &s);
+		found = s == WOMBAT_OK && picker_pick(&db->picker, db->versions, v, &options, &in, &s);
 		version_unref(v);
+		mem_free(collect);
 	}
 	if (s != WOMBAT_OK)
 		db_background_fail_locked(db, s);

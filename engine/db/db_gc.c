@@ -96,6 +96,7 @@ void db_remove_obsolete(struct wombat *db)
 		remove_table(db, dead.items[i]);
 	mem_free(live.items);
 	mem_free(dead.items);
+	db_values_remove_dead(db);
 }
 
 /* ---- At open ------------------------------------------------------------------------------- */
@@ -119,7 +120,7 @@ static void judge_file(void *arg, const char *name)
 		dead = number != version_set_manifest_number(o->db->versions);
 	else if (kind == FILE_TEMP)
 		dead = true;
-	if (kind == FILE_TABLE || kind == FILE_MANIFEST || kind == FILE_WAL)
+	if (kind == FILE_TABLE || kind == FILE_MANIFEST || kind == FILE_WAL || kind == FILE_VALUES)
 		version_set_mark_file_number(o->db->versions, number);
 	if (dead && o->status == WOMBAT_OK)
 		o->status = buf_append(&o->names, name, strlen(name) + 1);

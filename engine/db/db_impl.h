@@ -18,6 +18,7 @@
 #include "engine/db/options.h"
 #include "engine/db/stats.h"
 #include "engine/env/filename.h"
+#include "engine/vlog/vlog.h"
 #include "engine/mem/write_batch.h"
 #include "engine/wal/wal_reader.h"
 #include "engine/wal/wal_writer.h"
@@ -29,6 +30,7 @@ struct mem_slot {
 	struct memtable *table;
 	uint64_t last_sequence;  /* of its changes; set when it is full */
 	uint32_t first_epoch;    /* WAL segments from this epoch on hold its changes */
+	uint64_t values_begin;   /* bytes that the value log had been given before its changes */
 };
 
 /* What a read looks at: counted, never changed once installed. */
@@ -70,6 +72,7 @@ struct wombat {
 	struct lru *block_cache;
 	struct table_cache *tables;
 	struct version_set *versions;
+	struct vlog *values;
 	struct wal_writer *wal;      /* NULL when read-only */
 	struct scheduler *scheduler; /* NULL when read-only */
 	struct table_counts table_counts;
@@ -83,9 +86,9 @@ struct wombat {
 	struct options options;
 	struct {
 		atomic_uint_fast64_t mem_table_size, num_memtables, max_key_size, max_value_size, sync_interval_ms;
-		atomic_uint_fast64_t write_throttle;
+		atomic_uint_fast64_t write_throttle, value_threshold, values_per_memtable;
 		atomic_size_t read_ahead_size;
-		atomic_bool sync_writes;
+		atomic_bool sync_writes, verify_checksums;
 	} live;
 
 	/* The writer queue. */
@@ -153,6 +156,35 @@ struct db_key {
 };
 MUST_CHECK enum wombat_status db_key_init(struct db_key *k, unsigned keyspace, struct wombat_slice key);
 void db_key_done(struct db_key *k);
+
+/* ---- db_values.c ---- */
+
+MUST_CHECK enum wombat_status db_values_open(struct wombat *db);
+/* The value of a record that is elsewhere, kept by `pin`. */
+MUST_CHECK enum wombat_status db_value_read(struct wombat *db, const struct record *r, const struct wombat_read_options *options,
+	struct lru_pin *pin, struct wombat_slice *out);
+/* Whether all that a batch body points to is whole. WOMBAT_NOT_FOUND: something is not. */
+MUST_CHECK enum wombat_status db_values_verify(struct vlog *values, struct wombat_slice body);
+/* A batch whose values are all where they belong: those that are large in the value log. */
+struct placed_batch {
+	struct buf body;
+	uint64_t *files;  /* that were appended to, once for each value */
+	size_t count, capacity;
+	uint64_t value_bytes;
+};
+/* Whether there is anything to place; if not, the batch's own body is right as it is. */
+bool db_batch_needs_placing(struct wombat *db, const struct wombat_batch *batch);
+/* Must be ended by db_place_done() in any case. */
+MUST_CHECK enum wombat_status db_place(struct wombat *db, const struct wombat_batch *batch, struct placed_batch *out);
+/* `sequence`: of the batch's last change; 0: it was not written. */
+void db_place_done(struct wombat *db, struct placed_batch *p, uint64_t sequence);
+/* Value log files to be collected, ascending, from mem_alloc. */
+MUST_CHECK enum wombat_status db_values_to_collect_locked(struct wombat *db, uint64_t **out, size_t *out_count)
+	REQUIRES(&db->state_mu);
+/* Removes the files that nothing can point into. */
+void db_values_remove_dead(struct wombat *db);
+/* Live bytes of the current version. */
+uint64_t db_values_live_bytes(const struct version *v);
 
 /* ---- db_write.c ---- */
 

@@ -24,7 +24,9 @@ struct wombat_iter {
 	uint64_t sequence;
 	uint64_t now_ns;                  /* one moment for all expiries */
 	struct buf lower, upper;          /* with the keyspace byte; the keyspace's own bounds at least */
+	struct wombat_read_options read;
 	bool meta_only;
+	struct lru_pin value_pin;         /* of the shown value, when it comes from the value log */
 	bool valid;
 	bool backward;
 	enum wombat_status status;
@@ -72,12 +74,21 @@ static bool show(struct wombat_iter *it, struct wombat_slice key, uint64_t tag, 
 	}
 	if (record_expired(r.expiry_ns, it->now_ns))
 		return false;
+	if (it->value_pin.handle)
+		lru_pin_release(&it->value_pin);
+	if (r.elsewhere && !it->meta_only) {
+		s = db_value_read(it->db, &r, &it->read, &it->value_pin, &r.value);
+		if (s != WOMBAT_OK) {
+			set_error(it, s);
+			return false;
+		}
+	}
 	/* Field by field: the record's pins stay empty. */
 	struct wombat_record *out = &it->record;
 	out->key = slice_make(key.data + 1, key.size - 1);
 	out->value = it->meta_only ? (struct wombat_slice){ NULL, 0 } : r.value;
 	out->attr = r.attr;
-	out->value_size = r.value.size;
+	out->value_size = record_value_size(&r);
 	out->time_ns = r.time_ns;
 	out->expiry_ns = r.expiry_ns;
 	out->sequence = tag_sequence(tag);
@@ -385,7 +396,9 @@ enum wombat_status wombat_iter_new(struct wombat *db, const struct wombat_iter_o
 	/* After the view: see db_read.c. */
 	it->sequence = snapshot ? snapshot->sequence : atomic_load_explicit(&db->visible_sequence, memory_order_acquire);
 	it->now_ns = db->env->calls->now_ns(db->env);
-	it->meta_only = options && (options->read.flags & WOMBAT_READ_META);
+	if (options)
+		it->read = options->read;
+	it->meta_only = it->read.flags & WOMBAT_READ_META;
 	enum wombat_status s = set_bounds(it, options, keyspace);
 	if (s == WOMBAT_OK)
 		s = collect_ranges(it);
@@ -404,6 +417,7 @@ void wombat_iter_free(struct wombat_iter *it)
 {
 	if (!it)
 		return;
+	lru_pin_release(&it->value_pin);
 	iter_free(it->merge);
 	range_fragments_unref(it->ranges);
 	db_view_release(it->view);

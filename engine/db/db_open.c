@@ -176,11 +176,23 @@ static enum wombat_status flush_recovered(struct wombat *db)
 	return WOMBAT_OK;
 }
 
+struct recovery {
+	struct wombat *db;
+	struct wal_replay replay;
+};
+
 static enum wombat_status replay_record(void *arg, uint64_t sequence, uint64_t time_ns, uint32_t count,
 					struct wombat_slice body, uint32_t epoch)
 {
-	struct wombat *db = arg;
+	struct recovery *recovery = arg;
+	struct wombat *db = recovery->db;
 	uint32_t changes;
+	/* What nobody vouches for may have reached the disk without the values that it points to. */
+	if (sequence + count - 1 > recovery->replay.durable_sequence) {
+		enum wombat_status whole = db_values_verify(db->values, body);
+		if (whole != WOMBAT_OK)
+			return whole;
+	}
 	if (!db->active.first_epoch)
 		db->active.first_epoch = epoch;
 	enum wombat_status s = write_batch_apply(body, sequence, version_set_flushed_sequence(db->versions), time_ns,
@@ -203,6 +215,11 @@ static uint64_t next_file_number(void *arg)
 	return version_set_new_file_number(((struct wombat *)arg)->versions);
 }
 
+static enum wombat_status sync_values(void *arg)
+{
+	return vlog_sync(((struct wombat *)arg)->values);
+}
+
 static enum wombat_status recover(struct wombat *db)
 {
 	enum wombat_status s = memtable_new(&db->active.table);
@@ -210,10 +227,11 @@ static enum wombat_status recover(struct wombat *db)
 		return s;
 	db->last_sequence = version_set_last_sequence(db->versions);
 	atomic_store_explicit(&db->visible_sequence, db->last_sequence, memory_order_relaxed);
-	struct wal_replay replay = { 0 };
+	struct recovery recovery = { .db = db };
 	struct wal_tail *tail = NULL;
-	s = wal_replay(db->env, db->dir, version_set_flushed_sequence(db->versions), replay_record, db, &replay,
-		       db->read_only ? NULL : &tail);
+	s = wal_replay(db->env, db->dir, version_set_flushed_sequence(db->versions), replay_record, &recovery,
+		       &recovery.replay, db->read_only ? NULL : &tail);
+	vlog_settle(db->values, db->last_sequence);
 	if (s != WOMBAT_OK || db->read_only)
 		return s;
 	struct wal_writer_options options = {
@@ -221,6 +239,7 @@ static enum wombat_status recover(struct wombat *db)
 		.dir = db->dir,
 		.segment_bytes = db->options.wal_file_size,
 		.next_file_number = next_file_number,
+		.before_sync = sync_values,
 		.arg = db,
 		.spare_segments = SPARE_SEGMENTS,
 	};
@@ -294,6 +313,7 @@ static void db_free(struct wombat *db)
 	memtable_unref(db->active.table);
 	picker_state_done(&db->picker);
 	version_set_free(db->versions);
+	vlog_free(db->values);
 	table_cache_free(db->tables);
 	lru_free(db->block_cache);
 	if (db->lock)
@@ -352,6 +372,8 @@ enum wombat_status db_open_env(struct env *env, const char *dir, const struct wo
 		if (!db->read_only)
 			s = db_remove_orphans(db);
 	}
+	if (s == WOMBAT_OK)
+		s = db_values_open(db);
 	if (s == WOMBAT_OK)
 		s = recover(db);
 	if (s == WOMBAT_OK)

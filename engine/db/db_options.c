@@ -27,6 +27,9 @@ static void copy_live(struct wombat *db, const struct options *o)
 	atomic_store_explicit(&db->live.num_memtables, o->num_memtables, memory_order_relaxed);
 	atomic_store_explicit(&db->live.max_key_size, o->max_key_size, memory_order_relaxed);
 	atomic_store_explicit(&db->live.max_value_size, o->max_value_size, memory_order_relaxed);
+	atomic_store_explicit(&db->live.value_threshold, o->value_threshold, memory_order_relaxed);
+	atomic_store_explicit(&db->live.values_per_memtable, 4 * o->value_log_file_size, memory_order_relaxed);
+	atomic_store_explicit(&db->live.verify_checksums, o->verify_checksums, memory_order_relaxed);
 	atomic_store_explicit(&db->live.sync_interval_ms, o->sync_interval_ms, memory_order_relaxed);
 	atomic_store_explicit(&db->live.read_ahead_size, o->read_ahead_size, memory_order_relaxed);
 	atomic_store_explicit(&db->live.write_throttle, o->write_throttle_bytes_per_sec, memory_order_relaxed);
@@ -42,6 +45,8 @@ void db_options_apply_locked(struct wombat *db)
 	lru_set_capacity(db->block_cache, o->block_cache_size);
 	table_cache_set_max_open(db->tables, (unsigned)o->max_open_files);
 	table_cache_set_verify(db->tables, o->verify_checksums);
+	if (db->values)
+		vlog_set_file_bytes(db->values, o->value_log_file_size);
 	if (db->wal)
 		wal_writer_set_segment_bytes(db->wal, o->wal_file_size);
 	if (db->scheduler)

@@ -102,10 +102,13 @@ static unsigned table_flags_of(const struct wombat_read_options *options)
 	return (flags & WOMBAT_READ_CACHED ? TABLE_READ_CACHED : 0) | (flags & WOMBAT_READ_NO_FILL ? TABLE_READ_NO_FILL : 0);
 }
 
-/* Fills `out` from an entry; WOMBAT_NOT_FOUND for a tombstone, a covered or an expired entry. */
-static enum wombat_status record_from_entry(struct wombat *db, uint64_t tag, struct wombat_slice value, uint64_t cover,
-					    bool meta_only, struct wombat_record *out)
+/* Fills `out` from an entry; WOMBAT_NOT_FOUND for a tombstone, a covered or an expired entry. A value that is elsewhere
+ * is fetched, and pinned by pin[3] and pin[4]. */
+static enum wombat_status record_from_entry(struct wombat *db, const struct wombat_read_options *options, uint64_t tag,
+					    struct wombat_slice value, uint64_t cover, struct wombat_record *out)
 {
+	bool meta_only = options && (options->flags & WOMBAT_READ_META);
+	struct lru_pin pin = { 0 };
 	if (tag_kind(tag) != KIND_PUT || tag_sequence(tag) < cover)
 		return WOMBAT_NOT_FOUND;
 	struct record r;
@@ -114,32 +117,37 @@ static enum wombat_status record_from_entry(struct wombat *db, uint64_t tag, str
 		return s;
 	if (r.expiry_ns && record_expired(r.expiry_ns, db->env->calls->now_ns(db->env)))
 		return WOMBAT_NOT_FOUND;
+	if (r.elsewhere && !meta_only)
+		s = db_value_read(db, &r, options, &pin, &r.value);
+	if (s != WOMBAT_OK)
+		return s;
 	*out = (struct wombat_record){
 		.value = meta_only ? (struct wombat_slice){ NULL, 0 } : r.value,
 		.attr = r.attr,
-		.value_size = r.value.size,
+		.value_size = record_value_size(&r),
 		.time_ns = r.time_ns,
 		.expiry_ns = r.expiry_ns,
 		.sequence = tag_sequence(tag),
+		.pin = { [3] = pin.handle, [4] = pin.owner },
 	};
 	return WOMBAT_OK;
 }
 
-/* What a found record is pinned by, in wombat_record.pin: [0] a read view (memtables), [1] and [2] a block. */
+/* What a found record is pinned by, in wombat_record.pin: [0] a read view (memtables), [1] and [2] a block; beside one of
+ * these [3] and [4] a value from the value log. */
 static enum wombat_status get(struct wombat *db, const struct wombat_read_options *options, struct wombat_slice key,
 			      struct wombat_record *out)
 {
-	bool meta_only = options && (options->flags & WOMBAT_READ_META);
 	struct read_view *view = db_view_acquire(db);
 	/* Acquire: pairs with the leader's release; see the head of this file. */
 	uint64_t sequence = options && options->snapshot ? options->snapshot->sequence :
 			    atomic_load_explicit(&db->visible_sequence, memory_order_acquire);
 	uint64_t cover = 0, tag;
 	struct wombat_slice value;
-	struct table_pin pin = { NULL, NULL };
+	struct lru_pin pin = { NULL, NULL };
 	enum wombat_status s = memtables_get(view, key, sequence, &cover, &tag, &value);
 	if (s == WOMBAT_OK) {
-		s = record_from_entry(db, tag, value, cover, meta_only, out);
+		s = record_from_entry(db, options, tag, value, cover, out);
 		if (s == WOMBAT_OK) {
 			out->pin[0] = view;
 			return s;
@@ -151,12 +159,12 @@ static enum wombat_status get(struct wombat *db, const struct wombat_read_option
 		if (counts.tables)
 			stats_add(db->stats, STAT_TABLES_READ, counts.tables);
 		if (s == WOMBAT_OK)
-			s = record_from_entry(db, tag, value, cover, meta_only, out);
+			s = record_from_entry(db, options, tag, value, cover, out);
 		if (s == WOMBAT_OK) {
 			out->pin[1] = pin.handle;
 			out->pin[2] = pin.owner;
 		} else {
-			table_pin_release(&pin);
+			lru_pin_release(&pin);
 		}
 	}
 	db_view_release(view);
@@ -185,9 +193,11 @@ enum wombat_status wombat_get(struct wombat *db, const struct wombat_read_option
 void wombat_record_release(struct wombat_record *r)
 {
 	db_view_release(r->pin[0]);
-	struct table_pin pin = { r->pin[1], r->pin[2] };
-	table_pin_release(&pin);
-	r->pin[0] = r->pin[1] = r->pin[2] = NULL;
+	struct lru_pin pin = { r->pin[1], r->pin[2] };
+	lru_pin_release(&pin);
+	pin = (struct lru_pin){ r->pin[3], r->pin[4] };
+	lru_pin_release(&pin);
+	memset(r->pin, 0, sizeof r->pin);
 }
 
 enum wombat_status wombat_get_copy(struct wombat *db, const struct wombat_read_options *options, unsigned keyspace,

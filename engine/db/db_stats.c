@@ -141,8 +141,10 @@ static void emit_background(struct wombat *db, const struct emitter *e)
 	counter(e, "compaction_throttled_ns", throttle_waited_ns(&db->compaction_throttle),
 		"Time that compactions waited for compaction_throttle_bytes_per_sec");
 	counter(e, "user_bytes_total", user, "Bytes of changes as written by callers");
-	ratio(e, "write_amplification", (double)(wal.appended_bytes + flushed + compacted), (double)user,
-	      "Bytes written to the log and to tables per byte of changes, since open");
+	struct vlog_counts values;
+	vlog_counts(db->values, &values);
+	ratio(e, "write_amplification", (double)(wal.appended_bytes + values.appended_bytes + flushed + compacted),
+	      (double)user, "Bytes written to the logs and to tables per byte of changes, since open");
 	ratio(e, "read_amplification", (double)stats_sum(s, STAT_TABLES_READ), (double)stats_sum(s, STAT_GETS),
 	      "Tables asked per lookup, filters included, since open");
 	counter(e, "wal.bytes_total", wal.appended_bytes, "Bytes appended to the write-ahead log");
@@ -157,6 +159,26 @@ static void emit_background(struct wombat *db, const struct emitter *e)
 	counter(e, "stalls.slowed_total", stats_sum(s, STAT_STALL_SLOW), "Delays of writers while compaction is behind");
 	counter(e, "stalls.stopped_total", stats_sum(s, STAT_STALL_STOP), "Times that writers had to wait");
 	counter(e, "stalls.ns", stats_sum(s, STAT_STALL_NS), "Time of both");
+}
+
+static void emit_values(struct wombat *db, const struct version *v, const struct emitter *e)
+{
+	struct vlog_counts values;
+	vlog_counts(db->values, &values);
+	uint64_t live = db_values_live_bytes(v);
+	gauge(e, "value_log.files", values.files, "Files of the value log");
+	gauge(e, "value_log.bytes", values.bytes, "Bytes of them");
+	gauge(e, "value_log.live_bytes", live, "Bytes of values in them that tables point to");
+	gauge(e, "value_log.dead_bytes", values.bytes > live ? values.bytes - live : 0,
+	      "The rest: what is dead, or not yet pointed to by tables");
+	counter(e, "value_log.appends_total", values.appends, "Values written to the value log, those written anew included");
+	counter(e, "value_log.bytes_total", values.appended_bytes, "Bytes of them");
+	counter(e, "value_log.reads_total", values.reads, "Values read from files");
+	counter(e, "value_log.syncs_total", values.syncs, "Syncs of the value log");
+	counter(e, "value_log.moved_bytes_total", stats_sum(db->stats, STAT_VALUES_MOVED_BYTES),
+		"Bytes of live values written anew so that their files could be removed");
+	counter(e, "value_log.removed_files_total", values.removed_files, "Files removed");
+	counter(e, "value_log.reclaimed_bytes_total", values.removed_bytes, "Bytes of them");
 }
 
 static void emit_errors(struct wombat *db, const struct emitter *e)
@@ -190,8 +212,11 @@ static void emit_sizes(struct wombat *db, const struct read_view *view, uint64_t
 	gauge(e, "memory.memtables_bytes", memtables, "Changes that are not in tables yet");
 	gauge(e, "memory.block_cache_bytes", block.bytes, "Blocks in the cache");
 	gauge(e, "memory.tables_bytes", tables, "Indexes and filters of open tables");
-	gauge(e, "disk_usage_bytes", table_bytes + wal.file_bytes + manifest, "Bytes of all files");
+	struct vlog_counts values;
+	vlog_counts(db->values, &values);
+	gauge(e, "disk_usage_bytes", table_bytes + values.bytes + wal.file_bytes + manifest, "Bytes of all files");
 	gauge(e, "disk.tables_bytes", table_bytes, "Bytes of tables");
+	gauge(e, "disk.values_bytes", values.bytes, "Bytes of the value log");
 	gauge(e, "disk.wal_bytes", wal.file_bytes, "Bytes of write-ahead log segments");
 	gauge(e, "disk.manifest_bytes", manifest, "Bytes of the manifest");
 	uint64_t free_bytes = 0, total_bytes = 0;
@@ -216,6 +241,7 @@ enum wombat_status wombat_stats(struct wombat *db, void (*each)(void *arg, const
 	emit_caches(db, &e);
 	emit_background(db, &e);
 	uint64_t table_bytes = emit_levels(view->version, &e);
+	emit_values(db, view->version, &e);
 	emit_sizes(db, view, table_bytes, &e);
 	emit_errors(db, &e);
 	mutex_lock(&db->snapshots_mu);

@@ -163,7 +163,8 @@ static enum wombat_status switch_memtable_locked(struct wombat *db)
 	full.last_sequence = db->last_sequence;
 	db->waiting[db->waiting_count++] = full;
 	/* The next change goes to the present segment or a later one. */
-	db->active = (struct mem_slot){ .table = fresh, .first_epoch = wal_writer_epoch(db->wal) };
+	db->active = (struct mem_slot){ .table = fresh, .first_epoch = wal_writer_epoch(db->wal),
+				       .values_begin = vlog_appended_bytes(db->values) };
 	s = db_view_install_locked(db);
 	if (s != WOMBAT_OK) {
 		db->active = full;
@@ -190,10 +191,14 @@ static void slow_down(struct wombat *db, size_t bytes)
 	db->stall_debt_ns = 0;
 }
 
+/* By its bytes, or by those of the values that its changes brought: what they replaced stays until compactions have
+ * seen them. */
 static bool memtable_full(struct wombat *db)
 {
 	return memtable_entries(db->active.table) > 0 &&
-	       memtable_bytes(db->active.table) >= atomic_load_explicit(&db->live.mem_table_size, memory_order_relaxed);
+	       (memtable_bytes(db->active.table) >= atomic_load_explicit(&db->live.mem_table_size, memory_order_relaxed) ||
+		vlog_appended_bytes(db->values) - db->active.values_begin >=
+			atomic_load_explicit(&db->live.values_per_memtable, memory_order_relaxed));
 }
 
 /* Waits, counted as a stall, until the full memtable may join those that wait. */
@@ -382,8 +387,26 @@ static enum wombat_status check_keyspace(unsigned keyspace)
 	return WOMBAT_OK;
 }
 
+static enum wombat_status put_large(struct wombat *db, unsigned keyspace, struct wombat_slice key, struct wombat_slice value)
+{
+	uint64_t begin = stats_begin();
+	struct wombat_put_info info = { .borrow = true };
+	struct wombat_batch *batch = wombat_batch_new();
+	if (!batch)
+		return fail_no_memory();
+	enum wombat_status s = wombat_batch_put(batch, keyspace, key, value, &info);
+	if (s == WOMBAT_OK)
+		s = wombat_write(db, batch, 0, NULL);
+	wombat_batch_free(batch);
+	stats_end(db->stats, LATENCY_PUT, begin);
+	return s;
+}
+
 enum wombat_status wombat_put(struct wombat *db, unsigned keyspace, struct wombat_slice key, struct wombat_slice value)
 {
+	uint64_t threshold = atomic_load_explicit(&db->live.value_threshold, memory_order_relaxed);
+	if (threshold && value.size >= threshold)
+		return put_large(db, keyspace, key, value);
 	uint64_t begin = stats_begin();
 	struct record record = { .value = value };
 	enum wombat_status s = check_keyspace(keyspace);
@@ -428,6 +451,25 @@ enum wombat_status wombat_delete_range(struct wombat *db, unsigned keyspace, str
 	return s;
 }
 
+static enum wombat_status write_placed(struct wombat *db, const struct wombat_batch *batch, unsigned flags,
+				       uint64_t *out_sequence)
+{
+	struct placed_batch placed;
+	uint64_t sequence = 0;
+	enum wombat_status s = db_place(db, batch, &placed);
+	if (s == WOMBAT_OK)
+		s = db_write_body(db, buf_slice(&placed.body), batch->count, flags, &sequence);
+	else
+		stats_error(db->stats, s);
+	if (s == WOMBAT_OK && placed.value_bytes)
+		stats_add(db->stats, STAT_USER_BYTES, placed.value_bytes);
+	/* After a failure its changes may still come back with the next open, but not in this process. */
+	db_place_done(db, &placed, sequence);
+	if (s == WOMBAT_OK && out_sequence)
+		*out_sequence = sequence;
+	return s;
+}
+
 enum wombat_status wombat_write(struct wombat *db, const struct wombat_batch *batch, unsigned flags, uint64_t *out_sequence)
 {
 	enum wombat_status s = check_limits(db, batch->largest_key, batch->largest_value, batch->largest_attr);
@@ -438,7 +480,10 @@ enum wombat_status wombat_write(struct wombat *db, const struct wombat_batch *ba
 			*out_sequence = atomic_load_explicit(&db->visible_sequence, memory_order_acquire);
 		return flags & WOMBAT_SYNC ? wombat_sync(db) : db_check_writable(db);
 	}
-	return db_write_body(db, buf_slice(&batch->body), batch->count, flags, out_sequence);
+	if (!db_batch_needs_placing(db, batch))
+		return db_write_body(db, buf_slice(&batch->body), batch->count, flags, out_sequence);
+	s = db_check_writable(db);
+	return s == WOMBAT_OK ? write_placed(db, batch, flags, out_sequence) : s;
 }
 
 enum wombat_status wombat_sync(struct wombat *db)

@@ -36,6 +36,9 @@ struct options {
 	uint64_t write_throttle_bytes_per_sec;
 	uint64_t wal_file_size;
 	bool verify_checksums;
+	uint64_t value_threshold;
+	uint64_t value_log_file_size;
+	double value_log_space_reclaim_threshold;
 	uint64_t max_key_size;
 	uint64_t max_value_size;
 };

@@ -113,6 +113,19 @@ const struct option_entry option_table[] = {
 	    "Whether each block's checksum is verified when it is read from the disk. false: damage may go unnoticed until "
 	    "`wombat check`." },
 	  FIELD(verify_checksums), 0, 1, NULL },
+	{ { "value_threshold", WOMBAT_TYPE_SIZE, "32K", "0..1G", "bytes", true,
+	    "Values of this size or more are written once, to the value log, and pointed to; 0: none. Less: less rewriting by "
+	    "flush and compaction, one more read for each such value, more space until dead ones are collected. More: the "
+	    "reverse. Applies to values written from then on." },
+	  FIELD(value_threshold), 0, 1 G, NULL },
+	{ { "value_log_file_size", WOMBAT_TYPE_SIZE, "64M", "64K..64G", "bytes", true,
+	    "Size at which the value log begins a new file. More: fewer files, and more to write anew when one is collected. "
+	    "Less: more open files. A full memtable is also one whose changes brought four times as many bytes of values." },
+	  FIELD(value_log_file_size), 64 K, 64 G, NULL },
+	{ { "value_log_space_reclaim_threshold", WOMBAT_TYPE_REAL, "0.5", "0.05..1", "", true,
+	    "Share of a value log file that must be dead before its live values are written anew and it is removed; 1: only "
+	    "when all is dead. Less: less space, more rewriting. More: the reverse." },
+	  FIELD(value_log_space_reclaim_threshold), 0.05, 1, NULL },
 	{ { "max_key_size", WOMBAT_TYPE_SIZE, "4096", "16..65536", "bytes", true,
 	    "Longest key that may be written. Longer ones that are there stay readable." },
 	  FIELD(max_key_size), 16, 65536, NULL },

@@ -26,6 +26,9 @@ void filename_make(char out[32], enum file_kind kind, uint64_t number)
 	case FILE_WAL:
 		snprintf(out, 32, "%06" PRIu64 ".wal", number);
 		break;
+	case FILE_VALUES:
+		snprintf(out, 32, "%06" PRIu64 ".vlog", number);
+		break;
 	case FILE_TEMP:
 		snprintf(out, 32, "%06" PRIu64 ".tmp", number);
 		break;
@@ -70,6 +73,8 @@ static enum file_kind parse_numbered(const char *name, uint64_t *out_number)
 		return FILE_TABLE;
 	if (end && strcmp(end, ".wal") == 0)
 		return FILE_WAL;
+	if (end && strcmp(end, ".vlog") == 0)
+		return FILE_VALUES;
 	return FILE_OTHER;
 }
 

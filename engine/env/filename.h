@@ -1,7 +1,7 @@
 /*
  * Names of the files in a database directory.
  *
- *     LOCK  CURRENT  wombat.conf  MANIFEST-000007  000012.sst  000003.wal  NAME.tmp
+ *     LOCK  CURRENT  wombat.conf  MANIFEST-000007  000012.sst  000003.wal  000008.vlog  NAME.tmp
  */
 #ifndef WOMBAT_ENV_FILENAME_H
 #define WOMBAT_ENV_FILENAME_H
@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum file_kind { FILE_LOCK, FILE_CURRENT, FILE_CONFIG, FILE_MANIFEST, FILE_TABLE, FILE_WAL, FILE_TEMP, FILE_OTHER };
+enum file_kind { FILE_LOCK, FILE_CURRENT, FILE_CONFIG, FILE_MANIFEST, FILE_TABLE, FILE_WAL, FILE_VALUES, FILE_TEMP, FILE_OTHER };
 
 enum { FILENAME_PATH_MAX = 4096 };
 

@@ -18,13 +18,13 @@ void wombat_batch_free(struct wombat_batch *b)
 	if (!b)
 		return;
 	buf_done(&b->body);
+	mem_free(b->lent);
 	mem_free(b);
 }
 
 void wombat_batch_clear(struct wombat_batch *b)
 {
-	struct buf body = b->body;
-	*b = (struct wombat_batch){ .body = body };
+	*b = (struct wombat_batch){ .body = b->body, .lent = b->lent, .lent_capacity = b->lent_capacity };
 	buf_clear(&b->body);
 }
 
@@ -69,6 +69,23 @@ void write_batch_put_encode(uint8_t *p, unsigned keyspace, struct wombat_slice k
 	record_encode(p, record);
 }
 
+/* Makes the record one of a lent value. */
+static enum wombat_status lend(struct wombat_batch *b, struct record *r)
+{
+	if (b->lent_count == b->lent_capacity) {
+		size_t capacity = b->lent_capacity ? 2 * b->lent_capacity : 4;
+		struct wombat_slice *lent = mem_realloc(b->lent, capacity * sizeof *lent);
+		if (!lent)
+			return fail_no_memory();
+		b->lent = lent;
+		b->lent_capacity = capacity;
+	}
+	b->lent[b->lent_count] = r->value;
+	r->elsewhere = true;
+	r->pointer = (struct value_pointer){ WRITE_BATCH_LENT, b->lent_count, r->value.size, 0 };
+	return WOMBAT_OK;
+}
+
 enum wombat_status wombat_batch_put(struct wombat_batch *b, unsigned keyspace, struct wombat_slice key,
 				    struct wombat_slice value, const struct wombat_put_info *info)
 {
@@ -78,7 +95,10 @@ enum wombat_status wombat_batch_put(struct wombat_batch *b, unsigned keyspace, s
 		r.expiry_ns = info->expiry_ns;
 		r.attr = info->attr;
 	}
+	enum { LENT_MIN = 4096 }; /* what is smaller is copied in less time than it is kept track of */
 	enum wombat_status s = check_keyspace(keyspace);
+	if (s == WOMBAT_OK && info && info->borrow && value.size >= LENT_MIN)
+		s = lend(b, &r);
 	if (s != WOMBAT_OK)
 		return s;
 	size_t size = write_batch_put_size(key, &r);
@@ -88,6 +108,7 @@ enum wombat_status wombat_batch_put(struct wombat_batch *b, unsigned keyspace, s
 	write_batch_put_encode(b->body.data + b->body.size, keyspace, key, &r);
 	b->body.size += size;
 	b->count++;
+	b->lent_count += r.elsewhere;
 	note_key(b, key.size);
 	if (r.attr.size > b->largest_attr)
 		b->largest_attr = r.attr.size < UINT32_MAX ? (uint32_t)r.attr.size : UINT32_MAX;

@@ -19,7 +19,12 @@ struct wombat_batch {
 	uint32_t largest_key;    /* sizes that the limits are checked against when it is written */
 	uint32_t largest_attr;
 	uint64_t largest_value;
+	/* Values lent to it. Each stands in the body as a record that is elsewhere, in file WRITE_BATCH_LENT at the offset
+	 * that is its index here; a body with such records is not one for write_batch_apply() or the log. */
+	struct wombat_slice *lent;
+	size_t lent_count, lent_capacity;
 };
+#define WRITE_BATCH_LENT UINT64_MAX
 
 /* Encodes a single put or delete at `p`; write_batch_put_size() bytes. For writes without a batch. */
 size_t write_batch_put_size(struct wombat_slice key, const struct record *record);

@@ -206,7 +206,7 @@ static bool ruled_out(struct table *t, uint64_t hash, enum table_count checks, e
 }
 
 enum wombat_status table_get(struct table *t, struct wombat_slice key, uint64_t max_sequence, unsigned flags,
-	uint64_t *out_tag, struct wombat_slice *out_value, struct table_pin *pin)
+	uint64_t *out_tag, struct wombat_slice *out_value, struct lru_pin *pin)
 {
 	/* The filter's line comes from memory while the index is searched, the cache entry while the line is tested. */
 	uint64_t hash = 0, tag = tag_make(max_sequence, 0xff);
@@ -228,7 +228,7 @@ enum wombat_status table_get(struct table *t, struct wombat_slice key, uint64_t 
 	enum block_result r = block_get(block, key, tag, out_tag, out_value);
 	if (__builtin_expect(r == BLOCK_AT, 1))
 		return WOMBAT_OK;
-	table_pin_release(pin);
+	lru_pin_release(pin);
 	return r == BLOCK_END ? WOMBAT_NOT_FOUND : table_fail_block(t, t->index->offsets[i], "damaged entry");
 }
 

@@ -59,20 +59,13 @@ size_t table_memory_bytes(const struct table *t); /* index, filter, struct: char
 
 enum table_read_flags { TABLE_READ_NO_FILL = 1, TABLE_READ_CACHED = 2, TABLE_READ_SEQUENTIAL = 4 };
 
-/* Keeps a block alive: in the cache, or its own. Zeroed: holds nothing. */
-struct table_pin {
-	void *handle;
-	void *owner;
-};
-void table_pin_release(struct table_pin *pin);
-
 /*
  * The newest entry of `key` with a sequence <= max_sequence: tag and value, which `pin` keeps alive.
  * WOMBAT_NOT_FOUND: none here. WOMBAT_WOULD_BLOCK: TABLE_READ_CACHED and its block is not in memory.
  * No allocation when the block is cached.
  */
 MUST_CHECK enum wombat_status table_get(struct table *t, struct wombat_slice key, uint64_t max_sequence,
-	unsigned flags, uint64_t *out_tag, struct wombat_slice *out_value, struct table_pin *pin);
+	unsigned flags, uint64_t *out_tag, struct wombat_slice *out_value, struct lru_pin *pin);
 /* False: no key here starts with `prefix` (keyspace byte + path that ends in '/'), by the filter. */
 bool table_may_have_prefix(struct table *t, struct wombat_slice prefix);
 /* Not counted; valid while the table is open. May be NULL. */

@@ -56,6 +56,7 @@ void table_summary_done(struct table_summary *s)
 {
 	buf_done(&s->smallest);
 	buf_done(&s->largest);
+	value_refs_done(&s->values);
 }
 
 /* ---- Life ------------------------------------------------------------------------------------- */
@@ -250,6 +251,10 @@ static enum wombat_status account(struct table_builder *b, struct wombat_slice k
 			return s;
 		if (record.expiry_ns && (!sum->min_expiry_ns || record.expiry_ns < sum->min_expiry_ns))
 			sum->min_expiry_ns = record.expiry_ns;
+		if (record.elsewhere)
+			s = value_refs_add(&sum->values, (struct value_ref){ record.pointer.file, record.pointer.size, 1 });
+		if (s != WOMBAT_OK)
+			return s;
 	}
 	if (sum->entries == 0 || sequence < sum->smallest_sequence)
 		sum->smallest_sequence = sequence;

@@ -11,6 +11,7 @@
 #include "engine/env/env.h"
 #include "engine/iter/range_del.h"
 #include "engine/table/table_format.h"
+#include "engine/table/value_refs.h"
 
 struct table_builder;
 
@@ -36,6 +37,7 @@ struct table_summary {
 	struct buf smallest;    /* first key (keyspace byte + user key) */
 	struct buf largest;     /* last key; with largest_excluded the end of a range tombstone */
 	bool largest_excluded;  /* no entry has exactly `largest` */
+	struct value_refs values; /* what it points to in the value log; owned */
 };
 void table_summary_done(struct table_summary *s);
 

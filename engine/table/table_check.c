@@ -122,7 +122,7 @@ static enum wombat_status check_block(struct check *c, struct block_iter *b, siz
 		c->block_missing = true;
 	}
 	block_iter_set(b, NULL);
-	table_pin_release(&(struct table_pin){ block, NULL });
+	lru_pin_release(&(struct lru_pin){ block, NULL });
 	return s;
 }
 

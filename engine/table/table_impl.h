@@ -57,6 +57,6 @@ enum wombat_status table_fail_block(struct table *t, uint64_t offset, const char
  * `*out_read` (may be NULL) says whether the disk was asked.
  */
 MUST_CHECK enum wombat_status table_block_acquire(struct table *t, size_t block_index, unsigned flags,
-	struct table_pin *pin, const struct block **out, bool *out_read);
+	struct lru_pin *pin, const struct block **out, bool *out_read);
 
 #endif

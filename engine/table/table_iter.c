@@ -26,7 +26,7 @@ struct table_iter {
 	struct table *table;
 	unsigned flags;
 	size_t block_index;   /* of the current block; meaningless when b.block is NULL */
-	struct table_pin pin; /* keeps it, unless it is `view` */
+	struct lru_pin pin; /* keeps it, unless it is `view` */
 
 	/* Reading ahead by hints. */
 	size_t read_ahead_bytes;
@@ -56,7 +56,7 @@ _Static_assert(offsetof(struct table_iter, b) == 0 && offsetof(struct block_iter
 static void leave_block(struct table_iter *ti)
 {
 	block_iter_set(&ti->b, NULL);
-	table_pin_release(&ti->pin);
+	lru_pin_release(&ti->pin);
 }
 
 /* Reads whole blocks from the index-th on, as many as the read-ahead holds; it holds the first. */

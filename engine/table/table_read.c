@@ -190,17 +190,8 @@ enum wombat_status table_read_part(struct table *t, const char *part, struct tab
 
 /* ---- The block cache -------------------------------------------------------------------------- */
 
-void table_pin_release(struct table_pin *pin)
-{
-	if (pin->owner)
-		lru_release(pin->owner, pin->handle);
-	else
-		mem_free(pin->handle);
-	*pin = (struct table_pin){ 0 };
-}
-
 enum wombat_status table_block_acquire(struct table *t, size_t block_index, unsigned flags,
-	struct table_pin *pin, const struct block **out, bool *out_read)
+	struct lru_pin *pin, const struct block **out, bool *out_read)
 {
 	struct lru *cache = t->options.block_cache;
 	struct lru_key key = { t->number, block_index };
@@ -216,7 +207,7 @@ enum wombat_status table_block_acquire(struct table *t, size_t block_index, unsi
 			__builtin_prefetch(b);
 			__builtin_prefetch(end - 64);
 			__builtin_prefetch(end - 128);
-			*pin = (struct table_pin){ h, cache };
+			*pin = (struct lru_pin){ h, cache };
 			*out = b;
 			return WOMBAT_OK;
 		}
@@ -233,12 +224,12 @@ enum wombat_status table_block_acquire(struct table *t, size_t block_index, unsi
 	if (cache && !(flags & (TABLE_READ_NO_FILL | TABLE_READ_SEQUENTIAL)))
 		h = lru_insert(cache, key, b, b->charge_bytes, mem_free);
 	if (h) {
-		*pin = (struct table_pin){ h, cache };
+		*pin = (struct lru_pin){ h, cache };
 		*out = lru_value(h);
 		return WOMBAT_OK;
 	}
 	/* Not to be cached, or no memory for it: its own is enough to answer. */
-	*pin = (struct table_pin){ b, NULL };
+	*pin = (struct lru_pin){ b, NULL };
 	*out = b;
 	return WOMBAT_OK;
 }

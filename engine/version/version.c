@@ -135,7 +135,7 @@ struct lookup {
 	uint64_t *cover;
 	uint64_t *out_tag;
 	struct wombat_slice *out_value;
-	struct table_pin *pin;
+	struct lru_pin *pin;
 	struct version_get_counts *counts;
 };
 
@@ -159,7 +159,7 @@ static enum wombat_status get_from(const struct lookup *l, struct file_meta *f)
 
 enum wombat_status version_get(struct version *v, struct table_cache *tables, struct wombat_slice key,
 			       uint64_t max_sequence, unsigned table_flags, uint64_t *cover, uint64_t *out_tag,
-			       struct wombat_slice *out_value, struct table_pin *pin, struct version_get_counts *counts)
+			       struct wombat_slice *out_value, struct lru_pin *pin, struct version_get_counts *counts)
 {
 	const struct lookup l = { tables, key, max_sequence, table_flags, cover, out_tag, out_value, pin, counts };
 	for (size_t i = 0; i < v->levels[0].count; i++) {
@@ -290,6 +290,18 @@ enum wombat_status version_may_have_prefix(struct version *v, struct table_cache
 		}
 	}
 	return WOMBAT_OK;
+}
+
+enum wombat_status version_add_values(const struct version *v, struct value_refs *out)
+{
+	enum wombat_status s = WOMBAT_OK;
+	for (unsigned level = 0; level < v->level_count; level++)
+		for (size_t i = 0; i < v->levels[level].count; i++) {
+			const struct value_refs *refs = &v->levels[level].files[i]->summary.values;
+			for (size_t k = 0; k < refs->count && s == WOMBAT_OK; k++)
+				s = value_refs_add(out, refs->items[k]);
+		}
+	return s;
 }
 
 void version_check_invariants(const struct version *v)

@@ -58,6 +58,7 @@ struct version {
 	} levels[LEVELS_MAX];
 	double score[LEVELS_MAX];                   /* >= 1: compaction is due; set when it is made */
 	size_t range_delete_files;                  /* how many files hold range tombstones */
+	uint64_t flushed_sequence;                  /* changes up to it are in its tables */
 	struct version_set *set;
 	struct version *older, *newer;              /* all live versions; guarded by the state lock */
 };
@@ -76,7 +77,7 @@ struct version_get_counts {
  */
 MUST_CHECK enum wombat_status version_get(struct version *v, struct table_cache *tables, struct wombat_slice key,
 	uint64_t max_sequence, unsigned table_flags, uint64_t *cover, uint64_t *out_tag,
-	struct wombat_slice *out_value, struct table_pin *pin, struct version_get_counts *counts);
+	struct wombat_slice *out_value, struct lru_pin *pin, struct version_get_counts *counts);
 /* Appends iterators over all that could hold keys in [lower, upper) (empty: no bound): one per level 0
  * table, one per deeper level. `iters` has room for version_iter_max(v). On failure those appended so far
  * stay the caller's to free. */
@@ -95,6 +96,8 @@ MUST_CHECK enum wombat_status version_may_have_prefix(struct version *v, struct 
 size_t file_list_find(const struct file_list *list, struct wombat_slice key);
 /* Whether a level could hold a key of the span. */
 bool version_level_overlaps(const struct version *v, unsigned level, const struct key_span *span);
+/* Adds what its tables point to in the value log. */
+MUST_CHECK enum wombat_status version_add_values(const struct version *v, struct value_refs *out);
 /* Asserts order, disjointness, sums. */
 void version_check_invariants(const struct version *v);
 

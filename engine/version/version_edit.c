@@ -2,7 +2,9 @@
  * Edits: built in memory, encoded into manifest records, decoded at open. A file is encoded as
  *
  *     level, number, file bytes, entries, deletes, range deletes, raw key bytes, raw value bytes, smallest
- *     sequence, largest sequence, earliest expiry, flags: varints; smallest key, largest key: length and bytes
+ *     sequence, largest sequence, earliest expiry, flags: varints; smallest key, largest key: length and bytes;
+ *     with EDIT_FILE_HAS_VALUES the number of value log files it points into, and for each the file's number, bytes of
+ *     values and how many: varints
  */
 #include "engine/version/version_edit.h"
 
@@ -100,18 +102,30 @@ static enum wombat_status encode_field(struct buf *out, bool present, enum edit_
 	return present ? encode_varints(out, pair, 2) : WOMBAT_OK;
 }
 
+static enum wombat_status encode_refs(struct buf *out, const struct value_refs *refs)
+{
+	enum wombat_status s = buf_append_varint(out, refs->count);
+	for (size_t i = 0; i < refs->count && s == WOMBAT_OK; i++) {
+		const uint64_t values[] = { refs->items[i].file, refs->items[i].bytes, refs->items[i].count };
+		s = encode_varints(out, values, 3);
+	}
+	return s;
+}
+
 static enum wombat_status encode_file(struct buf *out, unsigned level, const struct file_meta *f)
 {
 	const struct table_summary *t = &f->summary;
 	uint64_t values[] = {
 		EDIT_ADD_FILE, level, f->number, t->file_bytes, t->entries, t->deletes, t->range_deletes, t->raw_key_bytes,
 		t->raw_value_bytes, t->smallest_sequence, t->largest_sequence, t->min_expiry_ns,
-		t->largest_excluded ? EDIT_FILE_LARGEST_EXCLUDED : 0,
+		(t->largest_excluded ? EDIT_FILE_LARGEST_EXCLUDED : 0u) | (t->values.count ? EDIT_FILE_HAS_VALUES : 0u),
 	};
 	enum wombat_status s = encode_varints(out, values, sizeof values / sizeof values[0]);
 	if (s == WOMBAT_OK)
 		s = buf_append_slice(out, buf_slice(&t->smallest));
-	return s == WOMBAT_OK ? buf_append_slice(out, buf_slice(&t->largest)) : s;
+	if (s == WOMBAT_OK)
+		s = buf_append_slice(out, buf_slice(&t->largest));
+	return s == WOMBAT_OK && t->values.count ? encode_refs(out, &t->values) : s;
 }
 
 enum wombat_status version_edit_encode(const struct version_edit *e, struct buf *out)
@@ -164,13 +178,28 @@ static bool file_possible(const uint64_t v[12], struct wombat_slice smallest, st
 	       v[9] <= SEQUENCE_MAX && smallest.size > 0 && (order < 0 || (order == 0 && !excluded));
 }
 
+static enum wombat_status decode_refs(struct cursor *c, struct value_refs *out)
+{
+	uint64_t count, v[3], last = 0;
+	enum wombat_status s = WOMBAT_OK;
+	if (!cursor_varint(c, &count) || count == 0)
+		return bad_edit();
+	for (; count > 0 && s == WOMBAT_OK; count--) {
+		if (!decode_varints(c, v, 3) || v[0] <= last || v[0] > FILE_NUMBER_MAX || v[2] == 0)
+			return bad_edit();
+		last = v[0];
+		s = value_refs_add(out, (struct value_ref){ v[0], v[1], v[2] });
+	}
+	return s;
+}
+
 static enum wombat_status decode_file(struct cursor *c, struct version_edit *out)
 {
 	uint64_t v[12];
 	struct wombat_slice smallest, largest;
 	if (!decode_varints(c, v, 12) || !cursor_slice(c, &smallest) || !cursor_slice(c, &largest))
 		return bad_edit();
-	if (v[11] & ~(uint64_t)EDIT_FILE_LARGEST_EXCLUDED)
+	if (v[11] & ~(uint64_t)(EDIT_FILE_LARGEST_EXCLUDED | EDIT_FILE_HAS_VALUES))
 		return fail(WOMBAT_UNSUPPORTED, "a manifest record has file flags %#" PRIx64 ", of a newer version", v[11]);
 	if (!file_possible(v, smallest, largest))
 		return bad_edit();
@@ -182,6 +211,8 @@ static enum wombat_status decode_file(struct cursor *c, struct version_edit *out
 	enum wombat_status s = buf_set(&t.smallest, smallest);
 	if (s == WOMBAT_OK)
 		s = buf_set(&t.largest, largest);
+	if (s == WOMBAT_OK && (v[11] & EDIT_FILE_HAS_VALUES))
+		s = decode_refs(c, &t.values);
 	if (s == WOMBAT_OK)
 		s = version_edit_add(out, (unsigned)v[0], v[1], &t);
 	table_summary_done(&t);

@@ -206,6 +206,7 @@ static enum wombat_status build_version(struct version_set *s, const struct vers
 	/* A database that was written with more levels keeps them. */
 	if (deepest >= v->level_count)
 		v->level_count = deepest + 1;
+	v->flushed_sequence = e->has_flushed_sequence ? e->flushed_sequence : from ? from->flushed_sequence : 0;
 	set_scores(s, v);
 	*out = v;
 	return WOMBAT_OK;
@@ -250,6 +251,20 @@ void version_set_live_files(struct version_set *s, void (*each)(void *arg, uint6
 			for (size_t i = 0; i < v->levels[level].count; i++)
 				each(arg, v->levels[level].files[i]->number);
 	mutex_unlock(&s->mu);
+}
+
+enum wombat_status version_set_live_values(struct version_set *s, struct value_refs *out, uint64_t *out_flushed)
+{
+	enum wombat_status status = WOMBAT_OK;
+	uint64_t flushed = UINT64_MAX;
+	mutex_lock(&s->mu);
+	for (struct version *v = s->list.newer; v != &s->list && status == WOMBAT_OK; v = v->newer) {
+		flushed = v->flushed_sequence < flushed ? v->flushed_sequence : flushed;
+		status = version_add_values(v, out);
+	}
+	mutex_unlock(&s->mu);
+	*out_flushed = flushed;
+	return status;
 }
 
 bool version_set_claimed(const struct version_set *s, unsigned level, const struct key_span *span)
@@ -452,7 +467,7 @@ static void note_data_file(void *arg, const char *name)
 {
 	uint64_t number;
 	enum file_kind kind = filename_parse(name, &number);
-	if (kind == FILE_TABLE || kind == FILE_WAL)
+	if (kind == FILE_TABLE || kind == FILE_WAL || kind == FILE_VALUES)
 		*(bool *)arg = true;
 }
 

@@ -168,6 +168,17 @@ static enum wombat_status find_segments(struct replay *r)
 
 /* ---- Replay -------------------------------------------------------------------------------- */
 
+/* The log ends at `at` of a segment. When that has nothing to be kept it goes as a whole (`last_sequence` is left for
+ * that); else what follows there is as good as torn. */
+static void cut_segment(const struct replay *r, struct wal_segment *s, uint64_t at)
+{
+	if (!s->live)
+		return;
+	s->used = at;
+	s->last_sequence = r->last;
+	s->last_epoch = r->epoch;
+}
+
 /* Applies the records of a segment's log that are not in tables. *out_gap: the first of them does not continue what
  * was applied before; nothing was done. */
 static enum wombat_status replay_segment(struct replay *r, struct wal_segment *s, struct wal_replay *out, bool *out_gap)
@@ -183,6 +194,11 @@ static enum wombat_status replay_segment(struct replay *r, struct wal_segment *s
 		}
 		enum wombat_status status = r->apply(r->arg, record.sequence, record.time_ns, record.count, record.body,
 						     record.epoch);
+		if (status == WOMBAT_NOT_FOUND) {
+			cut_segment(r, s, at);
+			*out_gap = true;
+			return WOMBAT_OK;
+		}
 		if (status != WOMBAT_OK)
 			return status;
 		s->live = true;
@@ -364,6 +380,8 @@ enum wombat_status wal_replay(struct env *env, const char *dir, uint64_t flushed
 			    .apply = apply, .arg = arg };
 	struct wal_replay result = { 0 };
 	enum wombat_status s = find_segments(&r);
+	*out = (struct wal_replay){ .durable_sequence = r.claim.sequence };
+	result.durable_sequence = r.claim.sequence;
 	if (s == WOMBAT_OK)
 		s = replay_all(&r, &result);
 	if (s == WOMBAT_OK)

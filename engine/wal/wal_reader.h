@@ -10,6 +10,7 @@ struct wal_tail; /* handed to wal_writer_open, or freed */
 void wal_tail_free(struct wal_tail *tail);
 
 struct wal_replay {
+	uint64_t durable_sequence; /* some record says that changes up to it had been durable; set before the first apply */
 	uint64_t last_sequence;    /* of the last change seen; 0: none */
 	uint64_t records;
 	uint64_t bytes;
@@ -21,7 +22,8 @@ struct wal_replay {
  * Calls `apply` with each record whose changes are not all at or before `flushed_sequence`. Segments
  * that hold nothing newer are spares. Records must continue each other's sequence numbers.
  * WOMBAT_CORRUPTION: a bad record before one that proves it had been durable; the sentence names file
- * and offset. What `apply` returns other than WOMBAT_OK ends the replay.
+ * and offset. What `apply` returns other than WOMBAT_OK ends the replay; WOMBAT_NOT_FOUND says that the record points to
+ * what was not written in time: the log ends before it, as before one that is incomplete itself.
  * `read_only`: no file is changed. `out_tail` may be NULL then.
  */
 MUST_CHECK enum wombat_status wal_replay(struct env *env, const char *dir, uint64_t flushed_sequence,

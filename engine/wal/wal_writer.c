@@ -24,6 +24,7 @@ struct wal_writer {
 	struct env *env;
 	char *dir;
 	uint64_t (*next_file_number)(void *arg);
+	enum wombat_status (*before_sync)(void *arg);
 	void *arg;
 	unsigned spare_segments;
 
@@ -239,6 +240,7 @@ enum wombat_status wal_writer_open(const struct wal_writer_options *options, str
 	w->env = options->env;
 	w->dir = dir;
 	w->next_file_number = options->next_file_number;
+	w->before_sync = options->before_sync;
 	w->arg = options->arg;
 	w->spare_segments = options->spare_segments;
 	atomic_store_explicit(&w->segment_bytes, options->segment_bytes, memory_order_relaxed);
@@ -392,7 +394,13 @@ enum wombat_status wal_writer_sync(struct wal_writer *w)
 	w->syncing = true;
 	uint64_t bytes = atomic_load_explicit(&w->appended_bytes, memory_order_acquire);
 	uint64_t sequence = atomic_load_explicit(&w->appended_sequence, memory_order_acquire);
-	s = sync_segments_locked(w); /* drops and takes mu */
+	if (w->before_sync) {
+		mutex_unlock(&w->mu);
+		s = w->before_sync(w->arg);
+		mutex_lock(&w->mu);
+	}
+	if (s == WOMBAT_OK)
+		s = sync_segments_locked(w); /* drops and takes mu */
 	w->syncing = false;
 	if (s == WOMBAT_OK) {
 		w->synced_bytes = bytes;

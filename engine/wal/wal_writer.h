@@ -19,6 +19,9 @@ struct wal_writer_options {
 	uint64_t segment_bytes;   /* wal_file_size */
 	/* A number for a new segment's file name; called under no lock of the writer's. */
 	uint64_t (*next_file_number)(void *arg);
+	/* What must be durable before records that were appended may be said to be: called in a sync, with no lock held.
+	 * May be NULL. */
+	enum wombat_status (*before_sync)(void *arg);
 	void *arg;
 	unsigned spare_segments;  /* how many unused ones are kept (2) */
 };

@@ -126,7 +126,8 @@ static void write_batches(struct run *r, struct wombat *db, struct opgen *gen)
 	}
 }
 
-static void run_crashes(enum env_mem_crash crash, uint64_t seed)
+/* `threshold`: of values that go to the value log. */
+static void run_crashes(enum env_mem_crash crash, const char *threshold, uint64_t seed)
 {
 	struct run *r = calloc(1, sizeof *r);
 	struct opgen gen = { .key_count = 200, .value_max = 2000 };
@@ -141,6 +142,9 @@ static void run_crashes(enum env_mem_crash crash, uint64_t seed)
 	assert_ok(wombat_options_set(options, "wal_file_size", "64K"));
 	assert_ok(wombat_options_set(options, "max_table_size", "64K"));
 	assert_ok(wombat_options_set(options, "num_level_zero_tables", "2"));
+	assert_ok(wombat_options_set(options, "value_threshold", threshold));
+	assert_ok(wombat_options_set(options, "value_log_file_size", "64K"));
+	assert_ok(wombat_options_set(options, "value_log_space_reclaim_threshold", "0.2"));
 	env_mem_on_sync(r->env, on_sync, r);
 	assert_ok(db_open_env(r->env, "/db", options, WOMBAT_CREATE, &db));
 	write_batches(r, db, &gen);
@@ -161,19 +165,22 @@ static void run_crashes(enum env_mem_crash crash, uint64_t seed)
 static void test_synced_only(void **state)
 {
 	(void)state;
-	run_crashes(ENV_MEM_SYNCED_ONLY, test_seed("synced only"));
+	run_crashes(ENV_MEM_SYNCED_ONLY, "0", test_seed("synced only"));
+	run_crashes(ENV_MEM_SYNCED_ONLY, "100", test_seed("synced only, value log"));
 }
 
 static void test_random_sectors(void **state)
 {
 	(void)state;
-	run_crashes(ENV_MEM_RANDOM, test_seed("random sectors"));
+	run_crashes(ENV_MEM_RANDOM, "0", test_seed("random sectors"));
+	run_crashes(ENV_MEM_RANDOM, "100", test_seed("random sectors, value log"));
 }
 
 static void test_process_only(void **state)
 {
 	(void)state;
-	run_crashes(ENV_MEM_ALL, test_seed("process only"));
+	run_crashes(ENV_MEM_ALL, "0", test_seed("process only"));
+	run_crashes(ENV_MEM_ALL, "100", test_seed("process only, value log"));
 }
 
 int main(void)

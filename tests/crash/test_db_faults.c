@@ -34,10 +34,13 @@ static void name_key(char out[32], int i)
 	snprintf(out, 32, "dir%d/key%04d", i % 3, i);
 }
 
-static struct wombat_options *make_options(void)
+/* `threshold`: of values that go to the value log. */
+static struct wombat_options *make_options(const char *threshold)
 {
-	static const char *const settings[] = { "mem_table_size", "64K", "wal_file_size", "64K", "max_table_size", "64K",
-						"num_level_zero_tables", "2", "sync_interval_ms", "0" };
+	const char *const settings[] = { "mem_table_size", "64K", "wal_file_size", "64K", "max_table_size", "64K",
+						"num_level_zero_tables", "2", "sync_interval_ms", "0",
+						"value_threshold", threshold, "value_log_file_size", "64K",
+						"value_log_space_reclaim_threshold", "0.2" };
 	struct wombat_options *o = wombat_options_new();
 	assert_non_null(o);
 	for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i += 2)
@@ -112,11 +115,11 @@ static void verify(struct env *env, const struct wombat_options *options, const 
 	assert_ok(wombat_close(db));
 }
 
-static bool run_one(long n, bool io)
+static bool run_one(long n, bool io, const char *threshold)
 {
 	struct env *env;
 	struct ledger l;
-	struct wombat_options *options = make_options();
+	struct wombat_options *options = make_options(threshold);
 	memset(&l, 0xff, sizeof l);
 	l.finished = false;
 	assert_ok(env_mem_new(&env));
@@ -136,10 +139,10 @@ static bool run_one(long n, bool io)
 }
 
 /* Every fault at first, then every few: the later ones are the same few paths again. */
-static void run_all(bool io, unsigned dense, unsigned stride)
+static void run_all(bool io, const char *threshold, unsigned dense, unsigned stride)
 {
 	long n = 1;
-	while (!run_one(n, io)) {
+	while (!run_one(n, io, threshold)) {
 		n += n < (long)dense ? 1 : stride;
 		assert_true(n < 10000000);
 	}
@@ -149,13 +152,15 @@ static void run_all(bool io, unsigned dense, unsigned stride)
 static void test_io(void **state)
 {
 	(void)state;
-	run_all(true, test_steps(250), 7);
+	run_all(true, "0", test_steps(250), 7);
+	run_all(true, "1K", test_steps(250), 7);
 }
 
 static void test_allocation(void **state)
 {
 	(void)state;
-	run_all(false, test_steps(250), 7);
+	run_all(false, "0", test_steps(250), 7);
+	run_all(false, "1K", test_steps(250), 7);
 }
 
 int main(void)

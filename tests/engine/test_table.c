@@ -371,7 +371,7 @@ static void test_filter(void **state)
 		wrong_prefixes += table_may_have_prefix(t, WOMBAT_STR(text));
 		uint64_t tag;
 		struct wombat_slice value;
-		struct table_pin pin = { 0 };
+		struct lru_pin pin = { 0 };
 		snprintf(text, sizeof(text), "\1a/b%u/b", i); /* before an entry: behind the last no filter is asked */
 		struct table_totals before = totals(&f);
 		assert_status(table_get(t, WOMBAT_STR(text), SEQUENCE_MAX, 0, &tag, &value, &pin),
@@ -425,7 +425,7 @@ static void test_read_flags(void **state)
 	struct fixture f;
 	struct lru_counts counts;
 	struct wombat_slice key = WOMBAT_STR("\1" "00001234"), value;
-	struct table_pin pin = { 0 };
+	struct lru_pin pin = { 0 };
 	uint64_t tag;
 	enum wombat_status s;
 	fixture_init(&f, "test_read_flags", 1 << 20);
@@ -439,7 +439,7 @@ static void test_read_flags(void **state)
 	assert_int_equal(scan(t, TABLE_READ_CACHED, 0, &s), 0);
 	assert_int_equal(s, WOMBAT_WOULD_BLOCK);
 	assert_ok(table_get(t, key, SEQUENCE_MAX, TABLE_READ_NO_FILL, &tag, &value, &pin));
-	table_pin_release(&pin);
+	lru_pin_release(&pin);
 	assert_status(table_get(t, key, SEQUENCE_MAX, TABLE_READ_CACHED, &tag, &value, &pin),
 		WOMBAT_WOULD_BLOCK);
 	assert_true(totals(&f).block_reads == opened + 1);
@@ -466,7 +466,7 @@ static void test_read_flags(void **state)
 	table_close(t);
 	assert_true(slice_equal(slice_make(value.data + 9, value.size - 9),
 		WOMBAT_STR("some value of a few bytes")));
-	table_pin_release(&pin);
+	lru_pin_release(&pin);
 	lru_counts(f.cache, &counts);
 	assert_int_equal(counts.pinned_bytes, 0);
 	fixture_done(&f);
@@ -483,19 +483,19 @@ static void test_get_of_cached_allocates_nothing(void **state)
 	(void)state;
 	struct fixture f;
 	struct wombat_slice key = WOMBAT_STR("\1" "00000077"), value;
-	struct table_pin pin = { 0 };
+	struct lru_pin pin = { 0 };
 	uint64_t tag;
 	fixture_init(&f, "test_get_of_cached_allocates_nothing", 1 << 20);
 	build_numbers(&f, 100);
 	struct table *t = open_table(&f, 0);
 	assert_ok(table_get(t, key, SEQUENCE_MAX, 0, &tag, &value, &pin));
-	table_pin_release(&pin);
+	lru_pin_release(&pin);
 	mem_test_hook = no_allocation;
 	enum wombat_status s = table_get(t, key, SEQUENCE_MAX, 0, &tag, &value, &pin);
 	mem_test_hook = NULL;
 	assert_int_equal(s, WOMBAT_OK);
 	assert_int_equal(tag_sequence(tag), 78);
-	table_pin_release(&pin);
+	lru_pin_release(&pin);
 	table_close(t);
 	fixture_done(&f);
 }

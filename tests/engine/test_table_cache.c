@@ -70,7 +70,7 @@ static enum wombat_status read_one(struct table_cache *c, unsigned number, unsig
 {
 	struct table *t;
 	struct lru_handle *h;
-	struct table_pin pin = { 0 };
+	struct lru_pin pin = { 0 };
 	uint64_t tag;
 	struct wombat_slice value;
 	char text[32];
@@ -81,7 +81,7 @@ static enum wombat_status read_one(struct table_cache *c, unsigned number, unsig
 	s = table_get(t, key, SEQUENCE_MAX, 0, &tag, &value, &pin);
 	if (s == WOMBAT_OK)
 		assert_true(slice_equal(slice_make(value.data + 9, value.size - 9), key));
-	table_pin_release(&pin);
+	lru_pin_release(&pin);
 	table_cache_release(c, h);
 	return s;
 }

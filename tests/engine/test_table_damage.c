@@ -25,14 +25,14 @@ static enum wombat_status read_points(const struct reading *r, struct table *t)
 	for (size_t i = 0; i < d->count; i++) {
 		uint64_t tag;
 		struct wombat_slice value;
-		struct table_pin pin = { 0 };
+		struct lru_pin pin = { 0 };
 		enum wombat_status s = table_get(t, d->entries[i].key, tag_sequence(d->entries[i].tag), 0,
 			&tag, &value, &pin);
 		if (s == WOMBAT_OK && !r->trusting) {
 			assert_true(tag == d->entries[i].tag);
 			assert_true(slice_equal(value, d->entries[i].value));
 		}
-		table_pin_release(&pin);
+		lru_pin_release(&pin);
 		if (s != WOMBAT_OK)
 			return s;
 	}

@@ -119,7 +119,7 @@ static void test_cover_ends_the_search(void **state)
 	struct wombat_slice k = slice_make(key, history_key(7, key)), value;
 	struct version *v = versions_current(&x.w);
 	struct version_get_counts counts = { 0 };
-	struct table_pin pin = { NULL, NULL };
+	struct lru_pin pin = { NULL, NULL };
 	uint64_t tag, cover = x.h.count + 1;
 	assert_status(version_get(v, x.w.tables, k, SEQUENCE_MAX, 0, &cover, &tag, &value, &pin, &counts), WOMBAT_NOT_FOUND);
 	assert_int_equal(counts.tables, 0);
@@ -162,7 +162,7 @@ static void test_missing_table(void **state)
 	version_edit_done(&e);
 	struct version *v = versions_current(&w);
 	struct version_get_counts counts = { 0 };
-	struct table_pin pin = { NULL, NULL };
+	struct lru_pin pin = { NULL, NULL };
 	struct wombat_slice value;
 	struct range_del_set ranges;
 	struct iter *iters[8], *it;

@@ -160,7 +160,7 @@ static void test_unknown_fields(void **state)
 	assert_ok(decode_text(optional, sizeof optional));
 	assert_status(decode_text(cut, sizeof cut), WOMBAT_CORRUPTION);
 	memcpy(flags, golden, sizeof flags);
-	flags[sizeof golden - 8] = 2; /* a file flag that does not exist */
+	flags[sizeof golden - 8] = 4; /* a file flag that does not exist */
 	assert_status(decode_text(flags, sizeof flags), WOMBAT_UNSUPPORTED);
 }
 

@@ -376,6 +376,22 @@ static void test_sync_few_levels(void **state)
 	run(settings, test_steps(3000), test_seed("sync, few levels"));
 }
 
+static void test_value_log(void **state)
+{
+	static const char *const settings[] = { SMALL, "value_threshold", "50", "value_log_file_size", "64K",
+						"value_log_space_reclaim_threshold", "0.2", NULL };
+	(void)state;
+	run(settings, test_steps(4000), test_seed("value log"));
+}
+
+static void test_value_log_no_cache(void **state)
+{
+	static const char *const settings[] = { SMALL, "value_threshold", "1", "value_log_file_size", "64K",
+						"block_cache_size", "0", "num_level_zero_tables", "2", "sync_writes", "true", NULL };
+	(void)state;
+	run(settings, test_steps(3000), test_seed("value log, no cache"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -384,6 +400,8 @@ int main(void)
 		cmocka_unit_test(test_small_blocks_no_cache),
 		cmocka_unit_test(test_zlib_no_filter),
 		cmocka_unit_test(test_sync_few_levels),
+		cmocka_unit_test(test_value_log),
+		cmocka_unit_test(test_value_log_no_cache),
 	};
 	return cmocka_run_group_tests_name("db_model", tests, NULL, NULL);
 }

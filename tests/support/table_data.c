@@ -266,14 +266,14 @@ static void assert_gets(const struct data *d, struct table *t, unsigned flags, s
 		struct wombat_slice key = random_target(d, r, &target, &tag), value;
 		uint64_t sequence = tag_sequence(tag);
 		size_t i = data_seek(d, key, tag_make(sequence, 0xff));
-		struct table_pin pin = { 0 };
+		struct lru_pin pin = { 0 };
 		bool there = i < d->count && slice_equal(d->entries[i].key, key);
 		assert_status(table_get(t, key, sequence, flags, &found_tag, &value, &pin),
 			there ? WOMBAT_OK : WOMBAT_NOT_FOUND);
 		if (there) {
 			assert_true(found_tag == d->entries[i].tag);
 			assert_true(slice_equal(value, d->entries[i].value));
-			table_pin_release(&pin);
+			lru_pin_release(&pin);
 		}
 		assert_null(pin.handle);
 	}

@@ -139,7 +139,7 @@ uint64_t versions_find(struct versions *w, struct version *v, struct wombat_slic
 {
 	uint64_t cover = 0, tag = 0;
 	struct wombat_slice value;
-	struct table_pin pin = { NULL, NULL };
+	struct lru_pin pin = { NULL, NULL };
 	struct version_get_counts counts = { 0 };
 	struct record record = { 0 };
 	enum wombat_status s = version_get(v, w->tables, key, snapshot, 0, &cover, &tag, &value, &pin, &counts);
@@ -153,7 +153,7 @@ uint64_t versions_find(struct versions *w, struct version *v, struct wombat_slic
 	bool there = tag_kind(tag) == KIND_PUT && sequence > cover && !record_expired(record.expiry_ns, now_ns);
 	if (there) /* the value is the one written with that number */
 		assert_true(record.time_ns == sequence);
-	table_pin_release(&pin);
+	lru_pin_release(&pin);
 	return there ? sequence : 0;
 }
 

@@ -1,0 +1,227 @@
+/*
+ * Large values: into the value log before the change that points to them is written, out of it for readers, and the
+ * choice of files whose live values are to be written anew (the rewriting itself is a compaction's, rewrite.c).
+ *
+ * What of a file is live is known from the tables of the current version, so an overwritten value is dead once a
+ * compaction has dropped its pointer. To bring that about a memtable counts as full also when its changes brought many
+ * bytes of values (db_write.c).
+ */
+#include <stdlib.h>
+
+#include "engine/base/alloc.h"
+#include "engine/db/db_impl.h"
+
+static uint64_t next_file_number(void *arg)
+{
+	return version_set_new_file_number(((struct wombat *)arg)->versions);
+}
+
+enum wombat_status db_values_open(struct wombat *db)
+{
+	struct vlog_options options = {
+		.env = db->env,
+		.dir = db->dir,
+		.file_bytes = db->options.value_log_file_size,
+		.cache = db->block_cache,
+		.env_flags = db->options.direct_io ? ENV_DIRECT : 0,
+		.verify = &db->live.verify_checksums,
+		.next_file_number = next_file_number,
+		.arg = db,
+	};
+	return vlog_open(&options, &db->values);
+}
+
+enum wombat_status db_value_read(struct wombat *db, const struct record *r, const struct wombat_read_options *options,
+				 struct lru_pin *pin, struct wombat_slice *out)
+{
+	unsigned flags = options ? options->flags : 0;
+	return vlog_read(db->values, &r->pointer,
+			 (flags & WOMBAT_READ_CACHED ? VLOG_READ_CACHED : 0) | (flags & WOMBAT_READ_NO_FILL ? VLOG_READ_NO_FILL : 0),
+			 pin, out);
+}
+
+enum wombat_status db_values_verify(struct vlog *values, struct wombat_slice body)
+{
+	struct cursor c = cursor_of(body);
+	while (cursor_left(&c) > 0) {
+		struct batch_change change;
+		struct record r;
+		enum wombat_status s = write_batch_next(&c, &change);
+		if (s == WOMBAT_OK && change.kind == KIND_PUT)
+			s = record_decode(change.value, &r);
+		if (s != WOMBAT_OK)
+			return s;
+		if (change.kind != KIND_PUT || !r.elsewhere)
+			continue;
+		struct lru_pin pin = { 0 };
+		struct wombat_slice value;
+		s = vlog_read(values, &r.pointer, VLOG_READ_VERIFY | VLOG_READ_NO_FILL, &pin, &value);
+		lru_pin_release(&pin);
+		if (s != WOMBAT_OK)
+			return s == WOMBAT_CORRUPTION ? WOMBAT_NOT_FOUND : s;
+	}
+	return WOMBAT_OK;
+}
+
+/* ---- Placing ------------------------------------------------------------------------------- */
+
+bool db_batch_needs_placing(struct wombat *db, const struct wombat_batch *batch)
+{
+	uint64_t threshold = atomic_load_explicit(&db->live.value_threshold, memory_order_relaxed);
+	return batch->lent_count > 0 || (threshold && batch->largest_value >= threshold);
+}
+
+static enum wombat_status append_value(struct wombat *db, const struct batch_change *change, struct record *r,
+				       struct placed_batch *out)
+{
+	struct db_key key;
+	if (out->count == out->capacity) {
+		size_t capacity = out->capacity ? 2 * out->capacity : 4;
+		uint64_t *files = mem_realloc(out->files, capacity * sizeof *files);
+		if (!files)
+			return fail_no_memory();
+		out->files = files;
+		out->capacity = capacity;
+	}
+	enum wombat_status s = db_key_init(&key, change->keyspace, change->key);
+	if (s != WOMBAT_OK)
+		return s;
+	s = vlog_append(db->values, key.slice, r->value, &r->pointer);
+	db_key_done(&key);
+	if (s != WOMBAT_OK)
+		return s;
+	r->elsewhere = true;
+	out->files[out->count++] = r->pointer.file;
+	out->value_bytes += r->value.size;
+	return WOMBAT_OK;
+}
+
+static enum wombat_status place_put(struct wombat *db, const struct wombat_batch *batch, uint64_t threshold,
+				    const struct batch_change *change, struct placed_batch *out)
+{
+	struct record r;
+	enum wombat_status s = record_decode(change->value, &r);
+	if (s != WOMBAT_OK)
+		return s;
+	if (r.elsewhere) {
+		r.value = batch->lent[r.pointer.offset];
+		r.elsewhere = false;
+	}
+	if (threshold && r.value.size >= threshold)
+		s = append_value(db, change, &r, out);
+	size_t size = write_batch_put_size(change->key, &r);
+	if (s == WOMBAT_OK)
+		s = buf_reserve(&out->body, size);
+	if (s != WOMBAT_OK)
+		return s;
+	write_batch_put_encode(out->body.data + out->body.size, change->keyspace, change->key, &r);
+	out->body.size += size;
+	return WOMBAT_OK;
+}
+
+enum wombat_status db_place(struct wombat *db, const struct wombat_batch *batch, struct placed_batch *out)
+{
+	uint64_t threshold = atomic_load_explicit(&db->live.value_threshold, memory_order_relaxed);
+	struct cursor c = cursor_of(buf_slice(&batch->body));
+	enum wombat_status s = WOMBAT_OK;
+	*out = (struct placed_batch){ .count = 0 };
+	while (s == WOMBAT_OK && cursor_left(&c) > 0) {
+		const uint8_t *begin = c.p;
+		struct batch_change change;
+		s = write_batch_next(&c, &change);
+		if (s == WOMBAT_OK && change.kind == KIND_PUT)
+			s = place_put(db, batch, threshold, &change, out);
+		else if (s == WOMBAT_OK)
+			s = buf_append(&out->body, begin, (size_t)(c.p - begin));
+	}
+	if (s == WOMBAT_OK && out->value_bytes && atomic_load_explicit(&db->live.write_throttle, memory_order_relaxed))
+		throttle_take(&db->write_throttle, out->value_bytes, &db->closing);
+	return s;
+}
+
+void db_place_done(struct wombat *db, struct placed_batch *p, uint64_t sequence)
+{
+	for (size_t i = 0; i < p->count; i++)
+		vlog_written(db->values, p->files[i], sequence);
+	mem_free(p->files);
+	buf_done(&p->body);
+}
+
+/* ---- Collecting ---------------------------------------------------------------------------- */
+
+struct candidates {
+	struct value_refs refs; /* of the current version */
+	double threshold;
+	uint64_t *files;
+	size_t count, capacity;
+	enum wombat_status status;
+};
+
+static void judge_file(void *arg, uint64_t file, uint64_t bytes)
+{
+	struct candidates *c = arg;
+	const struct value_ref *live = value_refs_find(&c->refs, file);
+	/* What no table points into is removed as it is. */
+	if (!live || live->bytes >= bytes || (double)(bytes - live->bytes) < c->threshold * (double)bytes || c->threshold >= 1)
+		return;
+	if (c->count == c->capacity) {
+		size_t capacity = c->capacity ? 2 * c->capacity : 8;
+		uint64_t *files = mem_realloc(c->files, capacity * sizeof *files);
+		if (!files) {
+			c->status = fail_no_memory();
+			return;
+		}
+		c->files = files;
+		c->capacity = capacity;
+	}
+	c->files[c->count++] = file;
+}
+
+enum wombat_status db_values_to_collect_locked(struct wombat *db, uint64_t **out, size_t *out_count)
+{
+	struct candidates c = { .threshold = db->options.value_log_space_reclaim_threshold };
+	struct version *v = version_set_current(db->versions);
+	uint64_t flushed = v->flushed_sequence;
+	c.status = version_add_values(v, &c.refs);
+	version_unref(v);
+	if (c.status == WOMBAT_OK && c.refs.count)
+		vlog_each_settled(db->values, flushed, judge_file, &c);
+	value_refs_done(&c.refs);
+	if (c.status != WOMBAT_OK) {
+		mem_free(c.files);
+		return c.status;
+	}
+	*out = c.files;
+	*out_count = c.count;
+	return WOMBAT_OK;
+}
+
+static bool has_ref(void *arg, uint64_t file)
+{
+	return value_refs_find(arg, file) != NULL;
+}
+
+void db_values_remove_dead(struct wombat *db)
+{
+	struct value_refs live = { 0 };
+	uint64_t flushed;
+	mutex_lock(&db->state_mu);
+	enum wombat_status s = version_set_live_values(db->versions, &live, &flushed);
+	mutex_unlock(&db->state_mu);
+	/* Without memory for it all stay, until the next time. */
+	if (s == WOMBAT_OK)
+		vlog_remove_dead(db->values, has_ref, &live, flushed);
+	value_refs_done(&live);
+}
+
+uint64_t db_values_live_bytes(const struct version *v)
+{
+	uint64_t bytes = 0;
+	for (unsigned level = 0; level < v->level_count; level++)
+		for (size_t i = 0; i < v->levels[level].count; i++) {
+			const struct value_refs *refs = &v->levels[level].files[i]->summary.values;
+			for (size_t k = 0; k < refs->count; k++)
+				bytes += refs->items[k].bytes;
+		}
+	return bytes;
+}

@@ -1,0 +1,350 @@
+/*
+ * Appending to the value log, syncing it, and the list of its files.
+ *
+ * One lock orders appends; a value goes to the operating system under it, since it is written to its place in one
+ * piece. A file that is full keeps its writer until it was synced, so that no append waits for the disk.
+ */
+#include "engine/vlog/vlog.h"
+
+#include <stdio.h>
+
+#include "engine/base/alloc.h"
+#include "engine/base/crc32c.h"
+#include "engine/base/mutex.h"
+#include "engine/env/filename.h"
+#include "engine/vlog/vlog_format.h"
+#include "engine/vlog/vlog_impl.h"
+
+enum { BUFFER_BYTES = 4096 };
+
+static enum wombat_status path_of(const struct vlog *v, uint64_t number, char out[FILENAME_PATH_MAX])
+{
+	if (!filename_path(out, v->dir, FILE_VALUES, number))
+		return fail(WOMBAT_INVALID, "the path %s is too long", v->dir);
+	return WOMBAT_OK;
+}
+
+/* ---- Open ---------------------------------------------------------------------------------- */
+
+static void add_file(void *arg, const char *name)
+{
+	struct vlog *v = arg;
+	char path[FILENAME_PATH_MAX];
+	uint64_t number;
+	if (v->failed != WOMBAT_OK || filename_parse(name, &number) != FILE_VALUES)
+		return;
+	struct vlog_file *f = mem_zalloc(sizeof *f);
+	v->failed = f ? path_of(v, number, path) : fail_no_memory();
+	if (v->failed == WOMBAT_OK)
+		v->failed = v->env->calls->file_size(v->env, path, &f->bytes);
+	if (v->failed != WOMBAT_OK) {
+		mem_free(f);
+		return;
+	}
+	f->number = number;
+	f->sealed = true;
+	f->next = v->files;
+	v->files = f;
+}
+
+enum wombat_status vlog_open(const struct vlog_options *options, struct vlog **out)
+{
+	struct vlog *v = mem_zalloc(sizeof *v);
+	if (!v)
+		return fail_no_memory();
+	v->env = options->env;
+	v->cache = options->cache;
+	v->env_flags = options->env_flags & ENV_DIRECT;
+	v->verify = options->verify;
+	v->next_file_number = options->next_file_number;
+	v->arg = options->arg;
+	atomic_init(&v->file_bytes, options->file_bytes);
+	mutex_init(&v->mu, LOCK_RANK_VALUES);
+	size_t size = strlen(options->dir) + 1;
+	v->dir = mem_alloc(size);
+	enum wombat_status s = v->dir ? vlog_readers_new(v) : fail_no_memory();
+	if (s == WOMBAT_OK) {
+		memcpy(v->dir, options->dir, size);
+		s = v->env->calls->dir_list(v->env, v->dir, add_file, v);
+	}
+	if (s == WOMBAT_OK)
+		s = v->failed;
+	if (s != WOMBAT_OK) {
+		vlog_free(v);
+		return s;
+	}
+	*out = v;
+	return WOMBAT_OK;
+}
+
+void vlog_free(struct vlog *v)
+{
+	if (!v)
+		return;
+	for (struct vlog_file *f = v->files, *next; f; f = next) {
+		next = f->next;
+		if (f->writer && v->env->calls->writer_close(f->writer) != WOMBAT_OK) {
+			/* Nothing was buffered; what it could not write was reported by its append. */
+		}
+		mem_free(f);
+	}
+	lru_free(v->readers);
+	mutex_done(&v->mu);
+	mem_free(v->dir);
+	mem_free(v);
+}
+
+/* ---- Append -------------------------------------------------------------------------------- */
+
+static enum wombat_status create_locked(struct vlog *v, struct vlog_file **out) REQUIRES(&v->mu);
+static enum wombat_status create_locked(struct vlog *v, struct vlog_file **out)
+{
+	const struct env_calls *calls = v->env->calls;
+	char path[FILENAME_PATH_MAX];
+	uint8_t header[VLOG_FILE_HEADER_SIZE];
+	struct vlog_file *f = mem_zalloc(sizeof *f);
+	if (!f)
+		return fail_no_memory();
+	f->number = v->next_file_number(v->arg);
+	put_u64(header, VLOG_MAGIC);
+	put_u32(header + 8, VLOG_VERSION);
+	put_u32(header + 12, crc32c(0, header, 12));
+	enum wombat_status s = path_of(v, f->number, path);
+	if (s == WOMBAT_OK)
+		s = calls->writer_open(v->env, path, BUFFER_BYTES, 0, &f->writer);
+	if (s != WOMBAT_OK) {
+		mem_free(f);
+		return s;
+	}
+	s = calls->writer_write(f->writer, header, sizeof header);
+	if (s == WOMBAT_OK)
+		s = calls->dir_sync(v->env, v->dir);
+	if (s != WOMBAT_OK) {
+		char cause[256];
+		snprintf(cause, sizeof cause, "%s", status_detail());
+		if (calls->writer_close(f->writer) == WOMBAT_OK || s != WOMBAT_OK)
+			calls->remove(v->env, path); /* One that stays is removed when it is seen to be dead. */
+		status_set_detail(cause);
+		mem_free(f);
+		return s;
+	}
+	f->bytes = sizeof header;
+	f->next = v->files;
+	v->files = f;
+	*out = f;
+	return WOMBAT_OK;
+}
+
+/* The file to append to: the newest one, unless it is full. */
+static enum wombat_status active_locked(struct vlog *v, struct vlog_file **out) REQUIRES(&v->mu);
+static enum wombat_status active_locked(struct vlog *v, struct vlog_file **out)
+{
+	struct vlog_file *f = v->active;
+	if (f && f->bytes >= atomic_load_explicit(&v->file_bytes, memory_order_relaxed)) {
+		f->sealed = true;
+		f = v->active = NULL;
+	}
+	if (!f) {
+		enum wombat_status s = create_locked(v, &f);
+		if (s != WOMBAT_OK)
+			return s;
+		v->active = f;
+	}
+	*out = f;
+	return WOMBAT_OK;
+}
+
+static enum wombat_status write_locked(struct vlog *v, struct vlog_file *f, const uint8_t *header,
+				       struct wombat_slice key, struct wombat_slice value) REQUIRES(&v->mu);
+static enum wombat_status write_locked(struct vlog *v, struct vlog_file *f, const uint8_t *header,
+				       struct wombat_slice key, struct wombat_slice value)
+{
+	const struct env_calls *calls = v->env->calls;
+	enum wombat_status s = calls->writer_write(f->writer, header, VLOG_RECORD_HEADER_SIZE);
+	if (s == WOMBAT_OK)
+		s = calls->writer_write(f->writer, key.data, key.size);
+	if (s == WOMBAT_OK)
+		s = calls->writer_write(f->writer, value.data, value.size);
+	/* Readers look at the file. */
+	return s == WOMBAT_OK ? calls->writer_flush(f->writer) : s;
+}
+
+uint32_t vlog_header_crc(uint64_t number, uint64_t offset, const uint8_t *header, struct wombat_slice key)
+{
+	uint8_t place[16];
+	put_u64(place, number);
+	put_u64(place + 8, offset);
+	return crc32c(crc32c(crc32c(0, place, sizeof place), header + 4, VLOG_RECORD_HEADER_SIZE - 4), key.data, key.size);
+}
+
+enum wombat_status vlog_append(struct vlog *v, struct wombat_slice key, struct wombat_slice value, struct value_pointer *out)
+{
+	uint8_t header[VLOG_RECORD_HEADER_SIZE];
+	uint32_t crc = crc32c(0, value.data, value.size);
+	put_u32(header + 4, (uint32_t)key.size);
+	put_u64(header + 8, value.size);
+	put_u32(header + 16, crc);
+	mutex_lock(&v->mu);
+	struct vlog_file *f;
+	enum wombat_status s = active_locked(v, &f);
+	if (s == WOMBAT_OK) {
+		put_u32(header, vlog_header_crc(f->number, f->bytes, header, key));
+		s = write_locked(v, f, header, key, value);
+		if (s != WOMBAT_OK) { /* Nobody knows where it ends now. */
+			f->sealed = true;
+			v->active = NULL;
+		}
+	}
+	if (s == WOMBAT_OK) {
+		*out = (struct value_pointer){ f->number, f->bytes + sizeof header + key.size, value.size, crc };
+		uint64_t size = sizeof header + key.size + value.size;
+		f->bytes += size;
+		f->dirty = true;
+		f->in_flight++;
+		v->appends++;
+		atomic_store_explicit(&v->appended_bytes, vlog_appended_bytes(v) + size, memory_order_relaxed);
+	}
+	mutex_unlock(&v->mu);
+	return s;
+}
+
+static struct vlog_file *find_locked(struct vlog *v, uint64_t number) REQUIRES(&v->mu);
+static struct vlog_file *find_locked(struct vlog *v, uint64_t number)
+{
+	struct vlog_file *f = v->files;
+	while (f && f->number != number)
+		f = f->next;
+	return f;
+}
+
+void vlog_written(struct vlog *v, uint64_t file, uint64_t sequence)
+{
+	mutex_lock(&v->mu);
+	struct vlog_file *f = find_locked(v, file);
+	f->in_flight--;
+	if (sequence > f->last_sequence)
+		f->last_sequence = sequence;
+	mutex_unlock(&v->mu);
+}
+
+enum wombat_status vlog_sync(struct vlog *v)
+{
+	enum wombat_status s = WOMBAT_OK;
+	mutex_lock(&v->mu);
+	if (v->failed != WOMBAT_OK)
+		s = fail(v->failed, "%s", v->failure);
+	for (struct vlog_file *f = v->files; f && s == WOMBAT_OK; f = f->next) {
+		if (!f->dirty)
+			continue;
+		s = v->env->calls->writer_sync(f->writer);
+		v->syncs++;
+		if (s != WOMBAT_OK) {
+			v->failed = s;
+			snprintf(v->failure, sizeof v->failure, "%s", status_detail());
+			break;
+		}
+		f->dirty = false;
+		if (f->sealed) {
+			s = v->env->calls->writer_close(f->writer);
+			f->writer = NULL;
+		}
+	}
+	mutex_unlock(&v->mu);
+	return s;
+}
+
+/* ---- Files --------------------------------------------------------------------------------- */
+
+void vlog_hold(struct vlog *v)
+{
+	mutex_lock(&v->mu);
+	v->holds++;
+	mutex_unlock(&v->mu);
+}
+
+void vlog_unhold(struct vlog *v)
+{
+	mutex_lock(&v->mu);
+	v->holds--;
+	mutex_unlock(&v->mu);
+}
+
+void vlog_settle(struct vlog *v, uint64_t sequence)
+{
+	mutex_lock(&v->mu);
+	for (struct vlog_file *f = v->files; f; f = f->next)
+		if (f->last_sequence < sequence)
+			f->last_sequence = sequence;
+	mutex_unlock(&v->mu);
+}
+
+static void remove_file(struct vlog *v, struct vlog_file *f)
+{
+	char path[FILENAME_PATH_MAX];
+	vlog_forget_reader(v, f->number);
+	if (f->writer && v->env->calls->writer_close(f->writer) != WOMBAT_OK) {
+		/* It goes away anyway. */
+	}
+	/* One that stays for an error is found dead at the next open. */
+	if (path_of(v, f->number, path) == WOMBAT_OK)
+		v->env->calls->remove(v->env, path);
+	mem_free(f);
+}
+
+void vlog_remove_dead(struct vlog *v, bool (*is_live)(void *arg, uint64_t file), void *arg, uint64_t flushed_sequence)
+{
+	struct vlog_file *dead = NULL;
+	mutex_lock(&v->mu);
+	for (struct vlog_file **p = &v->files; *p;) {
+		struct vlog_file *f = *p;
+		if (v->holds || !f->sealed || f->in_flight || f->last_sequence > flushed_sequence || is_live(arg, f->number)) {
+			p = &f->next;
+			continue;
+		}
+		*p = f->next;
+		f->next = dead;
+		dead = f;
+		v->removed_files++;
+		v->removed_bytes += f->bytes;
+	}
+	mutex_unlock(&v->mu);
+	while (dead) {
+		struct vlog_file *next = dead->next;
+		remove_file(v, dead);
+		dead = next;
+	}
+}
+
+void vlog_each_settled(struct vlog *v, uint64_t flushed_sequence, void (*each)(void *arg, uint64_t file, uint64_t bytes), void *arg)
+{
+	mutex_lock(&v->mu);
+	for (const struct vlog_file *f = v->files; f; f = f->next)
+		if (f->sealed && !f->in_flight && f->last_sequence <= flushed_sequence)
+			each(arg, f->number, f->bytes);
+	mutex_unlock(&v->mu);
+}
+
+void vlog_counts(struct vlog *v, struct vlog_counts *out)
+{
+	mutex_lock(&v->mu);
+	*out = (struct vlog_counts){
+		.appended_bytes = vlog_appended_bytes(v), .appends = v->appends, .syncs = v->syncs,
+		.reads = atomic_load_explicit(&v->reads, memory_order_relaxed),
+		.removed_files = v->removed_files, .removed_bytes = v->removed_bytes,
+	};
+	for (const struct vlog_file *f = v->files; f; f = f->next) {
+		out->files++;
+		out->bytes += f->bytes;
+	}
+	mutex_unlock(&v->mu);
+}
+
+uint64_t vlog_appended_bytes(const struct vlog *v)
+{
+	return atomic_load_explicit(&v->appended_bytes, memory_order_relaxed);
+}
+
+void vlog_set_file_bytes(struct vlog *v, uint64_t bytes)
+{
+	atomic_store_explicit(&v->file_bytes, bytes, memory_order_relaxed);
+}

@@ -1,0 +1,24 @@
+/*
+ * Layout of value log files. Values never change; format.md has the whole story.
+ *
+ *     file header, 16 bytes: magic 8 | version 4 | crc32c of the 12 bytes before 4
+ *     records, one behind the other:
+ *         crc32c 4 | key size 4 | value size 8 | crc32c of the value 4 | key (keyspace byte first) | value
+ *
+ * The first checksum is of the file's number (8), the record's offset (8) and all from the key size to the key's end;
+ * number and offset are not stored. A record's pointer (base/record.h) has the value's offset, size and checksum, so
+ * records are read by it alone; their headers are for those who walk over a file.
+ */
+#ifndef WOMBAT_VLOG_VLOG_FORMAT_H
+#define WOMBAT_VLOG_VLOG_FORMAT_H
+
+#include <stdint.h>
+
+#define VLOG_MAGIC UINT64_C(0x31474f4c4d4f57ad)
+enum {
+	VLOG_VERSION = 1,
+	VLOG_FILE_HEADER_SIZE = 16,
+	VLOG_RECORD_HEADER_SIZE = 20,
+};
+
+#endif

@@ -1,0 +1,49 @@
+/* What vlog.c and vlog_read.c share. */
+#ifndef WOMBAT_VLOG_VLOG_IMPL_H
+#define WOMBAT_VLOG_VLOG_IMPL_H
+
+#include <stdatomic.h>
+
+#include "engine/base/mutex.h"
+#include "engine/vlog/vlog.h"
+
+struct vlog_file {
+	struct vlog_file *next;
+	uint64_t number, bytes;
+	struct env_writer *writer; /* NULL: nothing of it needs a sync any more */
+	bool sealed;               /* not appended to any more */
+	bool dirty;
+	unsigned in_flight;        /* values whose change is not made yet */
+	uint64_t last_sequence;    /* of the changes that point into it */
+};
+
+struct vlog {
+	/* Fixed after open. */
+	struct env *env;
+	char *dir;
+	struct lru *cache, *readers;
+	unsigned env_flags;
+	const atomic_bool *verify;
+	uint64_t (*next_file_number)(void *arg);
+	void *arg;
+
+	struct mutex mu;
+	/* Guarded by it. */
+	struct vlog_file *files, *active; /* active: one of them, or NULL */
+	unsigned holds;
+	enum wombat_status failed;        /* of the first sync that failed */
+	char failure[256];
+	uint64_t appends, syncs, removed_files, removed_bytes;
+
+	/* Relaxed: figures and a setting. The first is stored under the lock. */
+	atomic_uint_fast64_t appended_bytes, reads, file_bytes;
+};
+
+/* vlog_read.c */
+MUST_CHECK enum wombat_status vlog_readers_new(struct vlog *v);
+void vlog_forget_reader(struct vlog *v, uint64_t number);
+
+/* The checksum that a record's header begins with. */
+uint32_t vlog_header_crc(uint64_t number, uint64_t offset, const uint8_t *header, struct wombat_slice key);
+
+#endif

@@ -1,0 +1,268 @@
+/* Large values through the database: where they go by the options, what is reclaimed, what check finds. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/db/db.h"
+#include "engine/env/env_mem.h"
+#include "engine/env/filename.h"
+#include "tests/support/values.h"
+#include "tests/support/check.h"
+
+enum { SIZE = 5000 };
+
+struct world {
+	struct env *env;
+	struct wombat *db;
+	struct wombat_options *options;
+};
+
+static void world_open(struct world *w)
+{
+	assert_ok(db_open_env(w->env, "/db", w->options, WOMBAT_CREATE, &w->db));
+}
+
+static void world_init(struct world *w)
+{
+	static const char *const settings[][2] = {
+		{ "value_threshold", "4K" }, { "value_log_file_size", "64K" }, { "value_log_space_reclaim_threshold", "0.5" },
+		{ "sync_interval_ms", "0" }, { "num_level_zero_tables", "2" },
+	};
+	assert_ok(env_mem_new(&w->env));
+	w->options = wombat_options_new();
+	for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)
+		assert_ok(wombat_options_set(w->options, settings[i][0], settings[i][1]));
+	world_open(w);
+}
+
+static void world_done(struct world *w)
+{
+	assert_ok(wombat_close(w->db));
+	wombat_options_free(w->options);
+	w->env->calls->free(w->env);
+}
+
+static double stat_of(struct world *w, const char *name)
+{
+	double value = -1;
+	assert_ok(wombat_stat(w->db, name, &value));
+	return value;
+}
+
+static struct wombat_slice key_of(int i)
+{
+	static char text[16];
+	snprintf(text, sizeof text, "key%04d", i);
+	return WOMBAT_STR(text);
+}
+
+static void put(struct world *w, int key, size_t size, uint64_t n)
+{
+	uint8_t *bytes = malloc(size);
+	values_fill(bytes, size, n);
+	assert_ok(wombat_put(w->db, WOMBAT_USER, key_of(key), WOMBAT_SLICE(bytes, size)));
+	free(bytes);
+}
+
+static void assert_value(struct world *w, const struct wombat_read_options *options, int key, size_t size, uint64_t n)
+{
+	struct wombat_record r;
+	uint8_t *bytes = malloc(size);
+	values_fill(bytes, size, n);
+	assert_ok(wombat_get(w->db, options, WOMBAT_USER, key_of(key), &r));
+	assert_int_equal(r.value_size, size);
+	assert_memory_equal(r.value.data, bytes, size);
+	wombat_record_release(&r);
+	free(bytes);
+}
+
+static void test_threshold(void **state)
+{
+	(void)state;
+	struct world w;
+	struct wombat_setting off = { "value_threshold", "0" };
+	world_init(&w);
+	put(&w, 1, 4095, 1);
+	assert_true(stat_of(&w, "value_log.appends_total") == 0);
+	put(&w, 2, 4096, 2);
+	assert_true(stat_of(&w, "value_log.appends_total") == 1);
+	assert_true(stat_of(&w, "wal.bytes_total") < 2 * 4096); /* the second is not in it */
+	assert_ok(wombat_set(w.db, &off, 1));
+	put(&w, 3, 1 << 20, 3);
+	assert_true(stat_of(&w, "value_log.appends_total") == 1);
+	for (int round = 0; round < 3; round++) {
+		assert_value(&w, NULL, 1, 4095, 1);
+		assert_value(&w, NULL, 2, 4096, 2);
+		assert_value(&w, NULL, 3, 1 << 20, 3);
+		if (round == 0)
+			assert_ok(wombat_flush(w.db));
+		if (round == 1) {
+			assert_ok(wombat_close(w.db));
+			world_open(&w);
+		}
+	}
+	world_done(&w);
+}
+
+/* Size and attributes are known without the value; a read from memory alone does not wait for it. */
+static void test_without_the_value(void **state)
+{
+	(void)state;
+	struct world w;
+	struct wombat_record r;
+	struct wombat_read_options meta = { .flags = WOMBAT_READ_META | WOMBAT_READ_CACHED };
+	struct wombat_read_options cached = { .flags = WOMBAT_READ_CACHED };
+	world_init(&w);
+	uint8_t bytes[SIZE];
+	struct wombat_batch *b = wombat_batch_new();
+	struct wombat_put_info info = { .attr = WOMBAT_STR("attributes"), .borrow = true };
+	values_fill(bytes, SIZE, 1);
+	assert_ok(wombat_batch_put(b, WOMBAT_USER, key_of(1), WOMBAT_SLICE(bytes, SIZE), &info));
+	assert_ok(wombat_batch_put(b, WOMBAT_USER, key_of(2), WOMBAT_STR("small"), &info));
+	assert_ok(wombat_write(w.db, b, WOMBAT_SYNC, NULL));
+	memset(bytes, 0, SIZE);
+	wombat_batch_free(b);
+	assert_ok(wombat_get(w.db, &meta, WOMBAT_USER, key_of(1), &r));
+	assert_true(r.value_size == SIZE && !r.value.data && r.attr.size == 10);
+	wombat_record_release(&r);
+	assert_true(stat_of(&w, "value_log.reads_total") == 0);
+	assert_status(wombat_get(w.db, &cached, WOMBAT_USER, key_of(1), &r), WOMBAT_WOULD_BLOCK);
+	assert_value(&w, NULL, 1, SIZE, 1);
+	assert_ok(wombat_get(w.db, &cached, WOMBAT_USER, key_of(1), &r));
+	wombat_record_release(&r);
+	world_done(&w);
+}
+
+static void note_finding(void *arg, bool is_damage, const char *sentence)
+{
+	if (is_damage && strstr(sentence, ".vlog"))
+		++*(int *)arg;
+}
+
+/* Overwriting everything again and again leaves a bounded log, and each file that goes had its live values saved. */
+static void test_space_is_reclaimed(void **state)
+{
+	(void)state;
+	struct world w;
+	enum { KEYS = 40, ROUNDS = 12 };
+	world_init(&w);
+	for (int key = 0; key < KEYS; key++)
+		put(&w, 1000 + key * 10, SIZE, (uint64_t)key); /* stay: scattered among what is overwritten */
+	for (int round = 0; round < ROUNDS; round++) {
+		for (int key = 0; key < KEYS; key++)
+			put(&w, 1000 + key * 10 + 1 + round % 2, SIZE, (uint64_t)(round * 1000 + key));
+		assert_ok(wombat_flush(w.db));
+		assert_ok(wombat_compact(w.db, 0, (struct wombat_slice){ NULL, 0 }, (struct wombat_slice){ NULL, 0 }));
+		assert_ok(wombat_wait_idle(w.db));
+	}
+	double live = stat_of(&w, "value_log.live_bytes");
+	assert_true(live == 3.0 * KEYS * SIZE);
+	assert_true(stat_of(&w, "value_log.reclaimed_bytes_total") > (ROUNDS - 4) * KEYS * SIZE);
+	/* Half of each file may be dead, and the last one is not full. */
+	assert_true(stat_of(&w, "value_log.bytes") < 2.2 * live + 3 * 65536);
+	for (int key = 0; key < KEYS; key++) {
+		assert_value(&w, NULL, 1000 + key * 10, SIZE, (uint64_t)key);
+		assert_value(&w, NULL, 1000 + key * 10 + 1, SIZE, (uint64_t)((ROUNDS - 2) * 1000 + key));
+	}
+	assert_ok(wombat_close(w.db));
+	int found = 0;
+	assert_ok(db_check_env(w.env, "/db", note_finding, &found));
+	world_open(&w);
+	for (int key = 0; key < KEYS; key++)
+		assert_value(&w, NULL, 1000 + key * 10, SIZE, (uint64_t)key);
+	world_done(&w);
+}
+
+static void test_files_partly_live_are_collected(void **state)
+{
+	(void)state;
+	struct world w;
+	world_init(&w);
+	for (int key = 0; key < 60; key++)
+		put(&w, key, SIZE, (uint64_t)key);
+	assert_ok(wombat_flush(w.db));
+	for (int key = 0; key < 60; key++)
+		if (key % 4) /* three of four in each file die */
+			assert_ok(wombat_delete(w.db, WOMBAT_USER, key_of(key)));
+	assert_ok(wombat_compact(w.db, 0, (struct wombat_slice){ NULL, 0 }, (struct wombat_slice){ NULL, 0 }));
+	/* The tables that point to what is now mostly dead are rewritten when nothing else is due. */
+	for (int i = 0; i < 1000 && stat_of(&w, "value_log.removed_files_total") < 4; i++) {
+		assert_ok(wombat_compact(w.db, 0, (struct wombat_slice){ NULL, 0 }, (struct wombat_slice){ NULL, 0 }));
+		assert_ok(wombat_wait_idle(w.db));
+	}
+	assert_true(stat_of(&w, "value_log.removed_files_total") >= 4);
+	assert_true(stat_of(&w, "value_log.moved_bytes_total") >= 10 * SIZE);
+	for (int key = 0; key < 60; key += 4)
+		assert_value(&w, NULL, key, SIZE, (uint64_t)key);
+	world_done(&w);
+}
+
+/* A snapshot and an iterator see the value that was, after it was overwritten and everything compacted. */
+static void test_readers_keep_what_they_see(void **state)
+{
+	(void)state;
+	struct world w;
+	struct wombat_iter *it;
+	world_init(&w);
+	put(&w, 1, SIZE, 1);
+	struct wombat_snapshot *snapshot = wombat_snapshot_new(w.db);
+	struct wombat_read_options old = { .snapshot = snapshot };
+	assert_ok(wombat_iter_new(w.db, NULL, WOMBAT_USER, &it));
+	for (uint64_t n = 2; n < 60; n++) {
+		put(&w, 1, SIZE, n);
+		if (n % 10 == 0)
+			assert_ok(wombat_compact(w.db, 0, (struct wombat_slice){ NULL, 0 }, (struct wombat_slice){ NULL, 0 }));
+	}
+	assert_value(&w, &old, 1, SIZE, 1);
+	assert_value(&w, NULL, 1, SIZE, 59);
+	uint8_t bytes[SIZE];
+	values_fill(bytes, SIZE, 1);
+	assert_true(wombat_iter_first(it));
+	assert_memory_equal(wombat_iter_record(it)->value.data, bytes, SIZE);
+	assert_false(wombat_iter_next(it));
+	wombat_iter_free(it);
+	wombat_snapshot_release(w.db, snapshot);
+	world_done(&w);
+}
+
+static void test_check_finds_damage(void **state)
+{
+	(void)state;
+	struct world w;
+	int found = 0;
+	world_init(&w);
+	put(&w, 1, SIZE, 1);
+	assert_ok(wombat_flush(w.db));
+	assert_ok(wombat_close(w.db));
+	assert_ok(db_check_env(w.env, "/db", note_finding, &found));
+	assert_int_equal(found, 0);
+	char path[FILENAME_PATH_MAX] = "";
+	struct buf bytes = { 0 };
+	for (uint64_t number = 1; number < 20 && !bytes.size; number++) {
+		assert_true(filename_path(path, "/db", FILE_VALUES, number));
+		if (env_read_file(w.env, path, 1 << 20, &bytes) != WOMBAT_OK)
+			buf_clear(&bytes);
+	}
+	assert_true(bytes.size > SIZE);
+	bytes.data[bytes.size - 100] ^= 4;
+	struct env_writer *writer;
+	assert_ok(w.env->calls->writer_open(w.env, path, 4096, 0, &writer));
+	assert_ok(w.env->calls->writer_write(writer, bytes.data, bytes.size));
+	assert_ok(w.env->calls->writer_close(writer));
+	buf_done(&bytes);
+	assert_status(db_check_env(w.env, "/db", note_finding, &found), WOMBAT_CORRUPTION);
+	assert_int_equal(found, 1);
+	world_open(&w);
+	struct wombat_record r;
+	assert_status(wombat_get(w.db, NULL, WOMBAT_USER, key_of(1), &r), WOMBAT_CORRUPTION);
+	world_done(&w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_threshold), cmocka_unit_test(test_without_the_value),
+		cmocka_unit_test(test_space_is_reclaimed), cmocka_unit_test(test_files_partly_live_are_collected),
+		cmocka_unit_test(test_readers_keep_what_they_see), cmocka_unit_test(test_check_finds_damage),
+	};
+	return cmocka_run_group_tests_name("db_values", tests, NULL, NULL);
+}
