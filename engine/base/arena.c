@@ -34,6 +34,8 @@ void arena_done(struct arena *a)
 /* A block begins on a cache line: aligned enough for all. */
 static uint8_t *new_block(struct arena *a, size_t size)
 {
+	if (size > PTRDIFF_MAX - sizeof(struct arena_block))
+		return NULL;
 	_Bool own = size > a->block_bytes / 4;
 	size_t bytes = own ? size : a->block_bytes;
 	struct arena_block *b = mem_alloc_aligned(sizeof *b + bytes);
@@ -56,7 +58,8 @@ static uint8_t *new_block(struct arena *a, size_t size)
 static void *alloc(struct arena *a, size_t size, size_t align)
 {
 	size_t pad = (size_t)(-(uintptr_t)a->next) & (align - 1);
-	if (a->next && size + pad <= (size_t)(a->end - a->next)) {
+	size_t room = (size_t)(a->end - a->next);
+	if (a->next && pad <= room && size <= room - pad) {
 		uint8_t *p = a->next + pad;
 		a->next = p + size;
 		return p;
