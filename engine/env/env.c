@@ -31,22 +31,33 @@ enum wombat_status env_read_file(struct env *env, const char *path, size_t max, 
 	return s;
 }
 
+/* A new file, synced and closed. */
+static enum wombat_status write_file(struct env *env, const char *path, struct wombat_slice content)
+{
+	struct env_writer *w;
+	enum wombat_status s = env->calls->writer_open(env, path, 4096, 0, &w);
+	if (s != WOMBAT_OK)
+		return s;
+	s = env->calls->writer_write(w, content.data, content.size);
+	if (s == WOMBAT_OK)
+		s = env->calls->writer_sync(w);
+	if (s == WOMBAT_OK)
+		return env->calls->writer_close(w);
+	char cause[512];
+	snprintf(cause, sizeof cause, "%s", status_detail());
+	/* What the buffer still has may fail to be written once more; the first failure is the one to tell. */
+	(void)env->calls->writer_close(w);
+	status_set_detail(cause);
+	return s;
+}
+
 enum wombat_status env_replace_file(struct env *env, const char *dir, const char *name, struct wombat_slice content)
 {
 	char path[FILENAME_PATH_MAX], temp[FILENAME_PATH_MAX];
 	int n = snprintf(path, sizeof path, "%s/%s", dir, name), m = snprintf(temp, sizeof temp, "%s/%s.tmp", dir, name);
 	if (n < 0 || m < 0 || (size_t)m >= sizeof temp)
 		return fail(WOMBAT_INVALID, "the path %s/%s is too long", dir, name);
-	struct env_writer *w;
-	enum wombat_status s = env->calls->writer_open(env, temp, 4096, 0, &w);
-	if (s != WOMBAT_OK)
-		return s;
-	s = env->calls->writer_write(w, content.data, content.size);
-	if (s == WOMBAT_OK)
-		s = env->calls->writer_sync(w);
-	enum wombat_status closed = env->calls->writer_close(w);
-	if (s == WOMBAT_OK)
-		s = closed;
+	enum wombat_status s = write_file(env, temp, content);
 	if (s == WOMBAT_OK)
 		s = env->calls->rename(env, temp, path);
 	if (s == WOMBAT_OK)

@@ -161,6 +161,7 @@ static void test_the_first_failure_is_told(void **state)
 		begin(&w);
 		env_mem_on_call(w.env, fail_from, &first);
 		assert_status(replace(&w, 10, 1), WOMBAT_NO_SPACE);
+		assert_non_null(strstr(wombat_last_error(), ops[i])); /* not that removing failed as well */
 		env_mem_on_call(w.env, NULL, NULL);
 		if (i > 0)
 			assert_true(env_has(&w, "CURRENT.tmp")); /* it could not be removed */
