@@ -116,7 +116,8 @@ static void test_writer(void **state)
 		for (size_t s = 0; s < 2 * sizeof sizes / sizeof sizes[0]; s++) {
 			struct env_writer *writer;
 			/* Over what is there from the round before: it is cut off. */
-			assert_ok(calls->writer_open(w->env, env_path(w, "f"), buffers[b], s % 2 ? ENV_DIRECT : 0, &writer));
+			unsigned flags = s % 2 ? ENV_DIRECT : 0;
+			assert_ok(calls->writer_open(w->env, env_path(w, "f"), buffers[b], flags, &writer));
 			assert_int_equal(size_of(w, "f"), 0);
 			write_in_pieces(w, writer, &r, sizes[s / 2]);
 			assert_ok(calls->writer_close(writer));
@@ -132,7 +133,8 @@ static void test_append(void **state)
 	struct env_writer *writer;
 	uint8_t bytes[10000];
 	env_pattern(bytes, sizeof bytes, 9);
-	static const size_t ends[] = { 0, 1, 1, 4097, 10000 }; /* of the file after each round; the first creates it */
+	/* Of the file after each round; the first creates it. */
+	static const size_t ends[] = { 0, 1, 1, 4097, 10000 };
 	for (size_t i = 0, at = 0; i < sizeof ends / sizeof ends[0]; at = ends[i++]) {
 		assert_ok(calls->writer_append(w->env, env_path(w, "log"), &writer));
 		assert_int_equal(size_of(w, "log"), at);
@@ -145,7 +147,8 @@ static void test_append(void **state)
 /* ---- Readers ------------------------------------------------------------------------------- */
 
 static const unsigned reader_flags[] = {
-	0, ENV_SEQUENTIAL, ENV_DIRECT, ENV_DIRECT | ENV_SEQUENTIAL, ENV_MMAP, ENV_MMAP | ENV_SEQUENTIAL, ENV_MMAP | ENV_DIRECT,
+	0, ENV_SEQUENTIAL, ENV_DIRECT, ENV_DIRECT | ENV_SEQUENTIAL,
+	ENV_MMAP, ENV_MMAP | ENV_SEQUENTIAL, ENV_MMAP | ENV_DIRECT,
 };
 enum { READER_KINDS = sizeof reader_flags / sizeof reader_flags[0] };
 
@@ -203,7 +206,8 @@ static void test_reader_of_an_empty_file(void **state)
 		assert_status(calls->reader_read(reader, 0, 1, scratch, &got), WOMBAT_CORRUPTION);
 		calls->reader_prefetch(reader, 0, 100);
 		calls->reader_close(reader);
-		assert_status(calls->reader_open(w->env, env_path(w, "missing"), reader_flags[k], &reader), WOMBAT_NOT_FOUND);
+		assert_status(calls->reader_open(w->env, env_path(w, "missing"), reader_flags[k], &reader),
+			WOMBAT_NOT_FOUND);
 	}
 }
 
