@@ -97,6 +97,8 @@ int file_resize(struct mount *m, struct node *n, uint64_t size)
 
 int file_write(struct mount *m, struct node *n, const void *data, size_t size, uint64_t offset, bool append)
 {
+	if (size == 0)
+		return 0; /* Changes nothing, neither size nor times; there may be no buffer yet to copy nothing into. */
 	int error = file_load(m, n);
 	if (error)
 		return error;
