@@ -2,7 +2,6 @@
  * fs/ops over the wire: what each operation's reply says, what it leaves behind, and its errors. Where POSIX orders
  * the errors, a request that deserves two of them gets the first.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -641,7 +640,8 @@ static void test_read_only(void **state)
 static void test_unknown_operations(void **state)
 {
 	struct fuse_wire *w = *state;
-	const struct iovec lseek[] = { { &(struct fuse_lseek_in){ .whence = SEEK_DATA }, sizeof(struct fuse_lseek_in) } };
+	struct fuse_lseek_in in = { .whence = SEEK_DATA };
+	const struct iovec lseek[] = { { &in, sizeof(in) } };
 	uint64_t f = wire_put(w, WIRE_ROOT, "f", "");
 	assert_int_equal(wire_call(w, FUSE_LSEEK, f, lseek, 1), ENOSYS);
 	assert_int_equal(wire_call(w, 4000, f, NULL, 0), ENOSYS);

@@ -7,7 +7,6 @@
  */
 #include "tests/support/fuse_wire.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -18,6 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/db/db.h"
+#include "engine/env/env_mem.h"
 #include "fs/control.h"
 #include "fs/ops.h"
 #include "fs/options.h"
@@ -38,7 +39,8 @@ enum { BUFFER_SIZE = WIRE_PAYLOAD_MAX + 4096, SOCKET_BUFFER = 2 * BUFFER_SIZE };
 static void parse_options(struct fuse_wire *w, int fd)
 {
 	char sentence[512];
-	char *argv[] = { (char *)"wombatfs", w->dir, (char *)"/nowhere", (char *)"-o", (char *)(uintptr_t)w->options, NULL };
+	char *argv[] = { (char *)"wombatfs", (char *)"/db", (char *)"/nowhere", (char *)"-o",
+			 (char *)(uintptr_t)w->options, NULL };
 	assert_true(mount_options_init(&w->m.options));
 	if (mount_options_parse(&w->m.options, w->options ? 5 : 3, argv, sentence, sizeof(sentence)))
 		fail_msg("-o %s: %s", w->options, sentence);
@@ -59,7 +61,7 @@ static void begin(struct fuse_wire *w)
 	parse_options(w, fds[1]);
 	assert_true(session_begin(&w->m, &wombatfs_ops, sizeof(wombatfs_ops)));
 	unsigned flags = w->m.options.read_only ? WOMBAT_OPEN_READ_ONLY : WOMBAT_CREATE;
-	assert_ok(wombat_open(w->dir, w->m.options.engine, flags, &w->m.db));
+	assert_ok(db_open_env(w->env, w->m.options.db_dir, w->m.options.engine, flags, &w->m.db));
 	assert_int_equal(store_lsm_new(w->m.db, &w->m.store), STORE_OK);
 	assert_int_equal(control_init(&w->m), 0);
 	assert_int_equal(ops_init(&w->m), 0);
@@ -75,8 +77,7 @@ void wire_open(struct fuse_wire *w, const char *options)
 	memset(w, 0, sizeof(*w));
 	w->options = options;
 	w->buffer = test_malloc(BUFFER_SIZE + 1);
-	strcpy(w->dir, "/tmp/wombat-wire.XXXXXX");
-	assert_non_null(mkdtemp(w->dir));
+	assert_ok(env_mem_new(&w->env));
 	w->who = (struct wire_who){ .uid = 1000, .gid = 1000, .pid = 1 };
 	begin(w);
 }
@@ -137,21 +138,10 @@ void wire_reopen(struct fuse_wire *w)
 	init_as_kernel(w);
 }
 
-static void remove_database(const char *path)
-{
-	DIR *d = opendir(path);
-	assert_non_null(d);
-	for (struct dirent *e; (e = readdir(d)) != NULL;)
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-			assert_int_equal(unlinkat(dirfd(d), e->d_name, 0), 0);
-	closedir(d);
-	assert_int_equal(rmdir(path), 0);
-}
-
 void wire_stop(struct fuse_wire *w)
 {
 	wire_close(w);
-	remove_database(w->dir);
+	w->env->calls->free(w->env);
 	test_free(w->buffer);
 	free(w->known);
 }

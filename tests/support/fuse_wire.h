@@ -1,8 +1,7 @@
 /*
  * wombatfs without a mount: the test takes the kernel's place at the other end of a socket, and speaks its protocol.
  *
- * A wire is a filesystem over a database in a temporary directory, initialized, and the descriptor on which the
- * kernel would be. Requests are answered on the calling thread (deterministic, and a debugger sees both sides)
+ * A wire is a filesystem over a database in memory, initialized, and the descriptor on which the kernel would be. Requests are answered on the calling thread (deterministic, and a debugger sees both sides)
  * unless the test starts threads of its own at `service`. Each wire_OPERATION returns 0 or the reply's errno; a reply
  * that is no reply to the request fails the test. Lookups are counted as the kernel counts them, so that stopping
  * can forget them all and then assert that not one node was left behind.
@@ -18,6 +17,9 @@
 #include <sys/uio.h>
 
 #include "fs/mount.h"
+
+struct env;
+struct service;
 
 enum {
 	WIRE_ROOT = 1,
@@ -35,7 +37,7 @@ struct wire_known {
 
 struct fuse_wire {
 	struct mount m;
-	char dir[64];               /* of the database */
+	struct env *env;            /* in memory: what is there outlives wire_close */
 	const char *options;
 	int fd, event_fd;           /* the kernel's end; what the service announces by */
 	struct service *service;
@@ -59,7 +61,7 @@ void wire_start(struct fuse_wire *w, const char *options);
 void wire_close(struct fuse_wire *w);
 /* What was committed is there again; node ids are other ones. */
 void wire_reopen(struct fuse_wire *w);
-/* Closes, and removes the database. */
+/* Closes, and drops the database. */
 void wire_stop(struct fuse_wire *w);
 
 /* cmocka's set-up and tear-down around a started wire, in *state. */
