@@ -744,7 +744,7 @@ static int check_rename(struct mount *m, struct renaming *r, unsigned flags)
 		return EXDEV; /* Programs then copy and delete. */
 	if (node_is_dir(n) && r->place.kind == KEYPATH_VALUE)
 		return EINVAL;
-	if (!t)
+	if (!t || t == n)
 		return 0;
 	if (node_is_dir(n) && !node_is_dir(t))
 		return ENOTDIR;
