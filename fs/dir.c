@@ -158,6 +158,12 @@ static int open_sources(struct mount *m, struct dir_handle *d)
 	struct store_calls const *calls = m->store->calls;
 	close_sources(m, d);
 	d->changes = d->node->changes;
+	if (d->node->unlinked) {
+		/* It has no key any more, and nothing is left in it. */
+		d->users.ended = d->dirs.ended = true;
+		d->has_value = false;
+		return 0;
+	}
 	int error = node_context(m, d->node, &d->context, &d->pending);
 	if (!error)
 		error = node_dir_key(d->node, &d->prefix);
@@ -428,13 +434,19 @@ void dir_advance(struct dir_handle *d)
 	d->cookie++;
 }
 
+static void seek_source(struct mount *m, struct source *s, const struct position *p)
+{
+	s->have = false;
+	s->ended = !s->list; /* of a directory that was removed */
+	if (s->list)
+		m->store->calls->list_seek(s->list, (struct store_bytes){ p->name, p->size }, p->directory);
+}
+
 /* Behind the remembered entry, in the same state of the directory. */
 static void return_to(struct mount *m, struct dir_handle *d, const struct position *p)
 {
-	struct store_bytes name = { p->name, p->size };
-	m->store->calls->list_seek(d->users.list, name, p->directory);
-	m->store->calls->list_seek(d->dirs.list, name, p->directory);
-	d->users.have = d->users.ended = d->dirs.have = d->dirs.ended = false;
+	seek_source(m, &d->users, p);
+	seek_source(m, &d->dirs, p);
 	d->fresh_at = 0;
 	while (d->fresh_at < d->fresh_count && compare_positions(&d->fresh[d->fresh_at], p) <= 0)
 		d->fresh_at++;

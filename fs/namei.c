@@ -182,6 +182,8 @@ static int place_of(struct mount *m, struct node *dir, const char *name, struct 
 	struct keypath_context context;
 	struct key_buf pending = { 0 };
 	*out = (struct place){ .dir = dir, .name = name, .len = strlen(name) };
+	if (dir->unlinked)
+		return ENOENT; /* It leads nowhere, and its key would read as the root's. */
 	if (out->len > NAME_BYTES_MAX)
 		return ENAMETOOLONG;
 	int error = node_context(m, dir, &context, &pending);

@@ -100,6 +100,26 @@ static void test_rmdir_sees_all(void **state)
 	check_names(w, "", "");
 }
 
+/* A directory without a name, which a process may still be in, has no names in it and takes none. */
+static void test_removed_directory(void **state)
+{
+	struct fuse_wire *w = *state;
+	uint64_t d = make_dir(w, WIRE_ROOT, "d"), fh;
+	wire_put(w, WIRE_ROOT, "f", "text");
+	assert_int_equal(wire_rmdir(w, WIRE_ROOT, "d"), 0);
+	assert_int_equal(wire_lookup(w, d, "f", NULL), ENOENT);
+	assert_int_equal(wire_create(w, d, "g", 0644, O_RDWR, NULL, &fh), ENOENT);
+	assert_int_equal(wire_mkdir(w, d, "g", 0755, NULL), ENOENT);
+	assert_int_equal(wire_unlink(w, d, "f"), ENOENT);
+	assert_int_equal(wire_rename(w, WIRE_ROOT, "f", d, "f", 0), ENOENT);
+	assert_int_equal(wire_rename(w, d, "f", WIRE_ROOT, "g", 0), ENOENT);
+	char *names = wire_list(w, d, 4096, true);
+	assert_string_equal(names, "");
+	test_free(names);
+	wire_check_text(w, wire_walk(w, "f"), "text");
+	check_names(w, "", "f ");
+}
+
 static void test_mkdir_again(void **state)
 {
 	struct fuse_wire *w = *state;
@@ -116,17 +136,11 @@ static void test_mkdir_again(void **state)
 	check_names(w, "", "d f ");
 }
 
-static void put_key(struct fuse_wire *w, const char *key, const char *value)
-{
-	const struct wombat_slice k = { (const uint8_t *)key, strlen(key) }, v = { (const uint8_t *)value, strlen(value) };
-	assert_ok(wombat_put(w->m.db, WOMBAT_USER, k, v));
-}
-
 /* A directory that is there by its keys alone stays when the last one is removed through the mount. */
 static void test_implicit_directory_stays(void **state)
 {
 	struct fuse_wire *w = *state;
-	put_key(w, "d/sub/f", "text");
+	wire_put_key(w, "d/sub/f", "text");
 	wire_check_text(w, wire_walk(w, "d/sub/f"), "text");
 	assert_int_equal(wire_unlink(w, wire_walk(w, "d/sub"), "f"), 0);
 	check_names(w, "d/sub", "");
@@ -144,8 +158,8 @@ static void test_implicit_directory_stays(void **state)
 static void test_value_of_a_directory(void **state)
 {
 	struct fuse_wire *w = *state;
-	put_key(w, "a", "of a");
-	put_key(w, "a/b", "of b");
+	wire_put_key(w, "a", "of a");
+	wire_put_key(w, "a/b", "of b");
 	check_names(w, "", "a ");
 	check_names(w, "a", "%value b ");
 	uint64_t a = wire_walk(w, "a");
@@ -346,8 +360,8 @@ static void test_rename_directory(void **state)
 static void test_rename_implicit_directory(void **state)
 {
 	struct fuse_wire *w = *state;
-	put_key(w, "a/b/c", "1");
-	put_key(w, "a/b/d/e", "2");
+	wire_put_key(w, "a/b/c", "1");
+	wire_put_key(w, "a/b/d/e", "2");
 	assert_int_equal(wire_rename(w, wire_walk(w, "a"), "b", WIRE_ROOT, "z", 0), 0);
 	wire_reopen(w);
 	check_names(w, "", "a z ");
@@ -495,7 +509,7 @@ static void test_chunks(void **state)
 	char key[301];
 	memset(key, 'k', 300);
 	key[300] = '\0';
-	put_key(w, key, "long");
+	wire_put_key(w, key, "long");
 	char *root = wire_list(w, WIRE_ROOT, 4096, false);
 	root[strlen(root) - 1] = '\0';
 	assert_int_equal(strlen(root), 255);
@@ -521,6 +535,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_unlink),
 		TEST(test_rmdir_sees_all),
+		TEST(test_removed_directory),
 		TEST(test_mkdir_again),
 		TEST(test_implicit_directory_stays),
 		TEST(test_value_of_a_directory),

@@ -645,6 +645,13 @@ uint64_t wire_put(struct fuse_wire *w, uint64_t dir, const char *name, const cha
 	return entry.nodeid;
 }
 
+void wire_put_key(struct fuse_wire *w, const char *key, const char *value)
+{
+	const struct wombat_slice k = { (const uint8_t *)key, strlen(key) };
+	const struct wombat_slice v = { (const uint8_t *)value, strlen(value) };
+	assert_ok(wombat_put(w->m.db, WOMBAT_USER, k, v));
+}
+
 void wire_check_content(struct fuse_wire *w, uint64_t node, const void *data, size_t size)
 {
 	uint64_t fh;

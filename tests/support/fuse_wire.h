@@ -151,6 +151,8 @@ bool wire_next_dirent(const struct fuse_wire *w, bool plus, size_t *at, struct w
 uint64_t wire_walk(struct fuse_wire *w, const char *path);
 /* Makes a file at the root's or another directory with that content, closed; returns its node. */
 uint64_t wire_put(struct fuse_wire *w, uint64_t dir, const char *name, const char *content);
+/* Puts a record of the database, behind the mount's back: of a name that it does not know of yet. */
+void wire_put_key(struct fuse_wire *w, const char *key, const char *value);
 /* Asserts what the node contains, reading it through an open of its own. */
 void wire_check_content(struct fuse_wire *w, uint64_t node, const void *data, size_t size);
 void wire_check_text(struct fuse_wire *w, uint64_t node, const char *text);
