@@ -330,22 +330,52 @@ int namei_lookup(struct mount *m, struct node *dir, const char *name, struct nod
 
 /* ---- Creation ------------------------------------------------------------------------------ */
 
+/* A fresh file that moved has its number, which no record tells yet. */
+static bool is_ino_of_fresh(struct mount *m, uint64_t ino)
+{
+	const struct node *head = &m->nodes->dirty;
+	bool any = false;
+	for (const struct node *n = head->staged_next; n != head; n = n->staged_next) {
+		if (n->ino_recorded || !n->attr.ino)
+			continue;
+		if (n->attr.ino == ino)
+			return true;
+		any = true;
+	}
+	m->nodes->fresh_moved = any;
+	return false;
+}
+
+static int is_ino_taken(struct mount *m, uint64_t ino, bool *out)
+{
+	uint8_t bytes[8];
+	struct store_entry e;
+	*out = m->nodes->fresh_moved && is_ino_of_fresh(m, ino);
+	if (*out || !m->nodes->inodes_recorded)
+		return 0;
+	for (int i = 0; i < 8; i++)
+		bytes[i] = (uint8_t)(ino >> (56 - 8 * i));
+	enum store_result r = m->store->calls->get(m->store, STORE_INODES, (struct store_bytes){ bytes, 8 }, true, true, &e);
+	if (r == STORE_NOT_FOUND)
+		return 0;
+	if (r != STORE_OK)
+		return errmap_from_store(r);
+	m->store->calls->entry_release(m->store, &e);
+	*out = true;
+	return 0;
+}
+
 /* A number for a new name: the default one, unless a file that moved away has it. */
 static int choose_ino(struct mount *m, struct node *n)
 {
 	uint64_t ino = n->ino;
-	for (unsigned tries = 0; m->nodes->inodes_recorded; tries++) {
-		uint8_t bytes[8];
-		struct store_entry e;
-		for (int i = 0; i < 8; i++)
-			bytes[i] = (uint8_t)(ino >> (56 - 8 * i));
-		enum store_result r = m->store->calls->get(m->store, STORE_INODES, (struct store_bytes){ bytes, 8 }, true,
-							   true, &e);
-		if (r == STORE_NOT_FOUND)
+	for (unsigned tries = 0;; tries++) {
+		bool taken;
+		int error = is_ino_taken(m, ino, &taken);
+		if (error)
+			return error;
+		if (!taken)
 			break;
-		if (r != STORE_OK)
-			return errmap_from_store(r);
-		m->store->calls->entry_release(m->store, &e);
 		/* Another one that follows from this, the time and the turn. */
 		ino = node_default_ino(n, (const uint8_t *)&(uint64_t){ (uint64_t)attr_now_ns() + tries }, 8, false);
 	}
@@ -613,8 +643,10 @@ static int keep_ino(struct mount *m, struct namei_batch *b, struct node *n, cons
 	if (follows)
 		return 0;
 	n->attr.ino = n->ino;
+	if (n->fresh)
+		m->nodes->fresh_moved = true; /* Its number is recorded with its first commit. */
 	if (n->ino_recorded || n->fresh)
-		return 0; /* A fresh file's number is recorded with its first commit. */
+		return 0;
 	n->ino_recorded = true;
 	return namei_record_ino(m, b, n->ino);
 }

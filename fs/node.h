@@ -71,6 +71,7 @@ struct node_table {
 	struct node root;
 	struct node dirty;              /* ring's head */
 	bool inodes_recorded;           /* STORE_INODES is not empty */
+	bool fresh_moved;               /* a fresh file may have a number that its name does not tell */
 	uint64_t boot;                  /* differs per mount: generation */
 };
 

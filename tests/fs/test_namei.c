@@ -267,6 +267,25 @@ static void test_rename_fresh(void **state)
 	check_names(w, "", "d ");
 }
 
+/* Its number is its own from the start, though no record says so before the first commit. */
+static void test_number_of_a_moved_fresh_file(void **state)
+{
+	struct fuse_wire *w = *state;
+	uint64_t fh, other, third;
+	uint64_t f = make_fresh(w, WIRE_ROOT, "f", "one", &fh), ino = ino_of(w, f);
+	assert_int_equal(wire_rename(w, WIRE_ROOT, "f", WIRE_ROOT, "g", 0), 0);
+	uint64_t again = make_fresh(w, WIRE_ROOT, "f", "two", &other);
+	assert_true(ino_of(w, again) != ino);
+	close_file(w, f, fh);
+	close_file(w, again, other);
+	assert_int_equal(wire_unlink(w, WIRE_ROOT, "g"), 0);
+	/* Free again: the next file of that name has it. */
+	assert_int_equal(wire_rename(w, WIRE_ROOT, "f", WIRE_ROOT, "h", 0), 0);
+	uint64_t last = make_fresh(w, WIRE_ROOT, "f", "three", &third);
+	assert_int_equal(ino_of(w, last), ino);
+	close_file(w, last, third);
+}
+
 /* A fresh file that took a stored one's place, and is removed before any commit: the stored one must not come back. */
 static void test_fresh_over_stored_then_unlinked(void **state)
 {
@@ -543,6 +562,7 @@ int main(void)
 		TEST(test_rename_over),
 		TEST(test_rename_fresh_over_stored),
 		TEST(test_rename_fresh),
+		TEST(test_number_of_a_moved_fresh_file),
 		TEST(test_fresh_over_stored_then_unlinked),
 		TEST(test_fresh_over_stored_then_renamed),
 		TEST(test_rename_while_written),
