@@ -137,7 +137,8 @@ static void test_all_sizes(void **state)
 	struct fuse_wire *w = *state;
 	uint64_t m, d = make_mixed(w, &m);
 	for (uint32_t size = SMALLEST_PLUS; size < 1400; size += 8) {
-		char *plain = wire_list(w, d, size - (SMALLEST_PLUS - SMALLEST), false), *plus = wire_list(w, d, size, true);
+		char *plain = wire_list(w, d, size - (SMALLEST_PLUS - SMALLEST), false);
+		char *plus = wire_list(w, d, size, true);
 		assert_string_equal(plain, "a.txt a b l m p z ");
 		assert_string_equal(plus, plain);
 		test_free(plain);

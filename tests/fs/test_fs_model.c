@@ -200,9 +200,10 @@ static struct fuse_attr check_attr(struct model *t, struct entry *e)
 	struct fuse_attr a;
 	expect(t, wire_getattr(&t->w, node_of_entry(t, e), &a), 0);
 	if (a.mode != e->mode || a.uid != e->uid || a.gid != e->gid)
-		differs(t, "%s is %o of %u:%u, not %o of %u:%u", path_of(e), a.mode, a.uid, a.gid, e->mode, e->uid, e->gid);
+		differs(t, "%s is %o of %u:%u, not %o of %u:%u", path_of(e), a.mode, a.uid, a.gid, e->mode, e->uid,
+			e->gid);
 	if (a.ino != e->ino)
-		differs(t, "%s has number %llx, not %llx", path_of(e), (unsigned long long)a.ino, (unsigned long long)e->ino);
+		differs(t, "%s has number %" PRIx64 ", not %" PRIx64, path_of(e), (uint64_t)a.ino, e->ino);
 	if (a.nlink != has_name(t, e))
 		differs(t, "%s has %u links", path_of(e), a.nlink);
 	if (!is_dir(e) && a.size != e->size)
@@ -347,7 +348,8 @@ static void set_content(struct entry *e, const char *text)
 /* A directory, a symbolic link, a fifo or an empty file. */
 static void step_make(struct model *t)
 {
-	static const uint32_t modes[] = { S_IFDIR | 0755, S_IFDIR | 0700, S_IFLNK | 0777, S_IFIFO | 0600, S_IFREG | 0640 };
+	static const uint32_t modes[] = { S_IFDIR | 0755, S_IFDIR | 0700, S_IFLNK | 0777, S_IFIFO | 0600,
+					  S_IFREG | 0640 };
 	struct entry *dir = any_entry(t, true), *e = find_free(t);
 	const char *name = any_name(t);
 	uint32_t mode = modes[below(t, sizeof(modes) / sizeof(modes[0]))];

@@ -114,8 +114,9 @@ static uint64_t left(const atomic_uint_fast64_t *counter)
 void wire_close(struct fuse_wire *w)
 {
 	struct mount *m = &w->m;
+	if (w->threaded)
+		wire_stop_threads(w);
 	forget_all(w);
-	service_stop(w->service);
 	assert_int_equal(ops_done(m), 0);
 	assert_int_equal(left(&m->counts.open_files), 0);
 	assert_int_equal(left(&m->counts.open_dirs), 0);
@@ -144,6 +145,18 @@ void wire_stop(struct fuse_wire *w)
 	w->env->calls->free(w->env);
 	test_free(w->buffer);
 	free(w->known);
+}
+
+void wire_start_threads(struct fuse_wire *w)
+{
+	assert_int_equal(service_start(w->service), 0);
+	w->threaded = true;
+}
+
+void wire_stop_threads(struct fuse_wire *w)
+{
+	service_stop(w->service);
+	w->threaded = false;
 }
 
 int wire_setup(void **state)

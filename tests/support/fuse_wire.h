@@ -1,10 +1,11 @@
 /*
  * wombatfs without a mount: the test takes the kernel's place at the other end of a socket, and speaks its protocol.
  *
- * A wire is a filesystem over a database in memory, initialized, and the descriptor on which the kernel would be. Requests are answered on the calling thread (deterministic, and a debugger sees both sides)
- * unless the test starts threads of its own at `service`. Each wire_OPERATION returns 0 or the reply's errno; a reply
- * that is no reply to the request fails the test. Lookups are counted as the kernel counts them, so that stopping
- * can forget them all and then assert that not one node was left behind.
+ * A wire is a filesystem over a database in memory, initialized, and the descriptor on which the kernel would be.
+ * Requests are answered on the calling thread (deterministic, and a debugger sees both sides) unless the test starts
+ * the service's threads. Each wire_OPERATION returns 0 or the reply's errno; a reply that is no reply to the request
+ * fails the test. Lookups are counted as the kernel counts them, so that stopping can forget them all and then assert
+ * that not one node was left behind.
  */
 #ifndef WOMBAT_TESTS_FUSE_WIRE_H
 #define WOMBAT_TESTS_FUSE_WIRE_H
@@ -41,6 +42,7 @@ struct fuse_wire {
 	const char *options;
 	int fd, event_fd;           /* the kernel's end; what the service announces by */
 	struct service *service;
+	bool threaded;
 	atomic_uint_fast64_t unique;
 	struct wire_who who;        /* sends what follows */
 	struct fuse_init_out init;  /* the reply to INIT */
@@ -63,6 +65,10 @@ void wire_close(struct fuse_wire *w);
 void wire_reopen(struct fuse_wire *w);
 /* Closes, and drops the database. */
 void wire_stop(struct fuse_wire *w);
+
+/* From here to there the service's own threads answer: only wire_send and wire_receive are of use meanwhile. */
+void wire_start_threads(struct fuse_wire *w);
+void wire_stop_threads(struct fuse_wire *w);
 
 /* cmocka's set-up and tear-down around a started wire, in *state. */
 int wire_setup(void **state);
