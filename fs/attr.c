@@ -114,10 +114,25 @@ int attr_encode(const struct mount_options *o, bool directory, const struct attr
 	return 0;
 }
 
+/* Whether the bytes are whole attributes, one behind the other: what xattr.c relies on. */
+static bool is_xattr_list(const uint8_t *p, const uint8_t *end)
+{
+	uint64_t size;
+	while (p != end) {
+		if (!take(&p, end, 1, &size) || !size || size > (size_t)(end - p))
+			return false;
+		p += size;
+		if (!take(&p, end, 2, &size) || size > (size_t)(end - p))
+			return false;
+		p += size;
+	}
+	return true;
+}
+
 static int decode_xattrs(const uint8_t **p, const uint8_t *end, struct attr *a)
 {
 	uint64_t size;
-	if (!take(p, end, 4, &size) || size > (size_t)(end - *p))
+	if (!take(p, end, 4, &size) || size > (size_t)(end - *p) || !is_xattr_list(*p, *p + size))
 		return EIO;
 	a->xattrs = malloc(size ? size : 1);
 	if (!a->xattrs)
