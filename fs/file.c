@@ -166,17 +166,15 @@ static int commit_where(struct mount *m, bool (*due)(struct mount *m, const stru
 	int first_error = 0;
 	struct node *head = &m->nodes->dirty;
 	for (struct node *n = head->staged_next, *next; n != head; n = next) {
+		/* Stays what it is: a commit takes off the list the one node alone, and none that is on it is released. */
 		next = n->staged_next;
 		if (!due(m, n, now))
 			continue;
 		int error = file_commit(m, n);
 		if (error && !first_error)
 			first_error = error;
-		/* Releasing it may release its parent, which can be `next`: begin anew, the list is shorter by one. */
-		if (!error) {
+		if (!error)
 			node_release(m, n);
-			next = head->staged_next;
-		}
 	}
 	return first_error;
 }

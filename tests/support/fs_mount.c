@@ -12,11 +12,18 @@
 /* The store's calls say nothing of the fixture. */
 static struct fs_mount *current;
 
+static bool is_refused(const struct store_change *first)
+{
+	const char *key = current->refused_key;
+	return current->commit_result != STORE_OK &&
+	       (!key || (first->key.size == strlen(key) && memcmp(first->key.data, key, first->key.size) == 0));
+}
+
 static enum store_result commit(struct store *s, const struct store_change *changes, size_t count, bool durable,
 				uint64_t *out_version)
 {
 	current->commits++;
-	if (current->commit_result != STORE_OK)
+	if (is_refused(&changes[0]))
 		return current->commit_result;
 	return current->real->commit(s, changes, count, durable, out_version);
 }

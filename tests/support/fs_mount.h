@@ -18,6 +18,7 @@ struct fs_mount {
 	struct store_calls calls;       /* the store's, but for what follows */
 	const struct store_calls *real;
 	enum store_result commit_result; /* other than STORE_OK: what a commit comes to, and nothing is changed */
+	const char *refused_key;        /* not NULL: of commits only those fail whose first change is of this key */
 	enum store_result hold_result;   /* likewise, of reading a whole value */
 	uint64_t max_value_size;        /* 0: the store's own */
 	unsigned commits;               /* that were asked for */
