@@ -330,42 +330,25 @@ int namei_lookup(struct mount *m, struct node *dir, const char *name, struct nod
 
 /* ---- Creation ------------------------------------------------------------------------------ */
 
-/* A fresh file that moved has its number, which no record tells yet. */
-static bool is_ino_of_fresh(struct mount *m, uint64_t ino)
-{
-	const struct node *head = &m->nodes->dirty;
-	bool any = false;
-	for (const struct node *n = head->staged_next; n != head; n = n->staged_next) {
-		if (n->ino_recorded || !n->attr.ino)
-			continue;
-		if (n->attr.ino == ino)
-			return true;
-		any = true;
-	}
-	m->nodes->fresh_moved = any;
-	return false;
-}
-
+/* Whether a file that is not where its number comes from has this one: it moved away, or is unlinked and open. */
 static int is_ino_taken(struct mount *m, uint64_t ino, bool *out)
 {
 	uint8_t bytes[8];
 	struct store_entry e;
-	*out = m->nodes->fresh_moved && is_ino_of_fresh(m, ino);
+	*out = node_is_orphan_ino(m, ino);
 	if (*out || !m->nodes->inodes_recorded)
 		return 0;
 	for (int i = 0; i < 8; i++)
 		bytes[i] = (uint8_t)(ino >> (56 - 8 * i));
 	enum store_result r = m->store->calls->get(m->store, STORE_INODES, (struct store_bytes){ bytes, 8 }, true, true, &e);
-	if (r == STORE_NOT_FOUND)
-		return 0;
 	if (r != STORE_OK)
-		return errmap_from_store(r);
+		return r == STORE_NOT_FOUND ? 0 : errmap_from_store(r);
 	m->store->calls->entry_release(m->store, &e);
 	*out = true;
 	return 0;
 }
 
-/* A number for a new name: the default one, unless a file that moved away has it. */
+/* A number for a new name: the default one, unless another file has it. */
 static int choose_ino(struct mount *m, struct node *n)
 {
 	uint64_t ino = n->ino;
@@ -534,7 +517,7 @@ int namei_unlink(struct mount *m, struct node *dir, const char *name)
 		error = keep_dir(m, &b, dir);
 	if (!error && b.count)
 		error = namei_commit(m, &b);
-	bool stored = b.count > 0;
+	bool stored = !n->fresh;
 	namei_batch_done(&b);
 	if (error) {
 		node_release(m, n);
@@ -643,10 +626,9 @@ static int keep_ino(struct mount *m, struct namei_batch *b, struct node *n, cons
 	if (follows)
 		return 0;
 	n->attr.ino = n->ino;
-	if (n->fresh)
-		m->nodes->fresh_moved = true; /* Its number is recorded with its first commit. */
-	if (n->ino_recorded || n->fresh)
+	if (n->ino_recorded)
 		return 0;
+	/* Of a fresh file at once too: until its first commit another could be made where the number comes from. */
 	n->ino_recorded = true;
 	return namei_record_ino(m, b, n->ino);
 }

@@ -203,6 +203,37 @@ struct node *node_new(struct mount *m, struct node *parent, const char *name, si
 	return n;
 }
 
+static void list_orphan(struct node_table *t, struct node *n)
+{
+	n->orphan = true;
+	n->fresh_prev = NULL;
+	n->fresh_next = t->orphans;
+	if (t->orphans)
+		t->orphans->fresh_prev = n;
+	t->orphans = n;
+}
+
+static void unlist_orphan(struct node_table *t, struct node *n)
+{
+	if (!n->orphan)
+		return;
+	n->orphan = false;
+	if (n->fresh_prev)
+		n->fresh_prev->fresh_next = n->fresh_next;
+	else
+		t->orphans = n->fresh_next;
+	if (n->fresh_next)
+		n->fresh_next->fresh_prev = n->fresh_prev;
+}
+
+bool node_is_orphan_ino(const struct mount *m, uint64_t ino)
+{
+	for (const struct node *n = m->nodes->orphans; n; n = n->fresh_next)
+		if (n->ino == ino)
+			return true;
+	return false;
+}
+
 void node_unlink(struct mount *m, struct node *n)
 {
 	struct node *parent = n->parent;
@@ -211,8 +242,19 @@ void node_unlink(struct mount *m, struct node *n)
 	table_remove(m->nodes, n);
 	n->unlinked = true;
 	n->parent = NULL;
+	if (n->opens)
+		list_orphan(m->nodes, n);
 	parent->children--;
 	node_release(m, parent);
+}
+
+static void free_node(struct mount *m, struct node *n)
+{
+	node_drop_stage(m, n);
+	node_drop_held(m, n);
+	attr_done(&n->attr);
+	free(n->name);
+	free(n);
 }
 
 void node_release(struct mount *m, struct node *n)
@@ -223,11 +265,8 @@ void node_release(struct mount *m, struct node *n)
 			table_remove(m->nodes, n);
 			parent->children--;
 		}
-		node_drop_stage(m, n);
-		node_drop_held(m, n);
-		attr_done(&n->attr);
-		free(n->name);
-		free(n);
+		unlist_orphan(m->nodes, n);
+		free_node(m, n);
 		atomic_fetch_sub_explicit(&m->counts.nodes, 1, memory_order_relaxed);
 		n = parent;
 	}
@@ -283,12 +322,13 @@ void node_table_done(struct mount *m)
 	for (size_t i = 0; i < t->bucket_count; i++)
 		for (struct node *n = t->buckets[i], *next; n; n = next) {
 			next = n->hash_next;
-			node_drop_stage(m, n);
-			node_drop_held(m, n);
-			attr_done(&n->attr);
-			free(n->name);
-			free(n);
+			free_node(m, n);
 		}
+	/* Files that are still open when the mount ends by a signal: what they hold is the database's. */
+	for (struct node *n = t->orphans, *next; n; n = next) {
+		next = n->fresh_next;
+		free_node(m, n);
+	}
 	attr_done(&t->root.attr);
 	free(t->buckets);
 	pthread_mutex_destroy(&t->mu);

@@ -62,6 +62,7 @@ struct node {
 	struct node *staged_prev, *staged_next; /* ring of nodes that are dirty */
 	struct node *fresh_list;        /* directories: their fresh children */
 	struct node *fresh_prev, *fresh_next;
+	bool orphan;                    /* unlinked while open: on the table's list, by fresh_prev and fresh_next */
 };
 
 struct node_table {
@@ -70,8 +71,8 @@ struct node_table {
 	size_t bucket_count, count;
 	struct node root;
 	struct node dirty;              /* ring's head */
+	struct node *orphans;           /* few: unlinked and open */
 	bool inodes_recorded;           /* STORE_INODES is not empty */
-	bool fresh_moved;               /* a fresh file may have a number that its name does not tell */
 	uint64_t boot;                  /* differs per mount: generation */
 };
 
@@ -95,8 +96,9 @@ struct node *node_new(struct mount *m, struct node *parent, const char *name, si
 	const uint8_t *part, size_t part_len, bool directory);
 /* Frees it if nothing keeps it, and then its parent likewise. */
 void node_release(struct mount *m, struct node *n);
-/* Takes its name away. */
+/* Takes its name away. While it is open its number stays its own. */
 void node_unlink(struct mount *m, struct node *n);
+bool node_is_orphan_ino(const struct mount *m, uint64_t ino);
 /* Gives it another place; the name there must be free. 0, ENOMEM. */
 int node_move(struct mount *m, struct node *n, struct node *parent, const char *name, size_t len, enum keypath_kind kind,
 	const uint8_t *part, size_t part_len);
