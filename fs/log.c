@@ -26,11 +26,9 @@ void log_to_syslog(void)
 	atomic_store_explicit(&to_syslog, true, memory_order_relaxed);
 }
 
-static void log_message(int priority, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
-static void log_message(int priority, const char *format, va_list args)
+static void write_message(int priority, const char *message)
 {
-	char message[MESSAGE_MAX], line[MESSAGE_MAX + sizeof("wombatfs: \n")];
-	vsnprintf(message, sizeof(message), format, args);
+	char line[MESSAGE_MAX + sizeof("wombatfs: \n")];
 	if (atomic_load_explicit(&to_syslog, memory_order_relaxed)) {
 		syslog(priority, "%s", message);
 		return;
@@ -39,6 +37,14 @@ static void log_message(int priority, const char *format, va_list args)
 	/* There is nobody to tell that stderr cannot be written. */
 	ssize_t written = write(STDERR_FILENO, line, (size_t)size);
 	(void)written;
+}
+
+static void log_message(int priority, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
+static void log_message(int priority, const char *format, va_list args)
+{
+	char message[MESSAGE_MAX];
+	vsnprintf(message, sizeof(message), format, args);
+	write_message(priority, message);
 }
 
 void log_error(const char *format, ...)
@@ -66,16 +72,13 @@ static void log_libfuse(enum fuse_log_level level, const char *format, va_list a
 		vfprintf(stderr, format, args);
 		return;
 	}
-	char trimmed[256];
-	size_t size = strnlen(format, sizeof(trimmed) - 1);
-	memcpy(trimmed, format, size);
-	while (size > 0 && trimmed[size - 1] == '\n')
+	char message[MESSAGE_MAX];
+	vsnprintf(message, sizeof(message), format, args);
+	size_t size = strlen(message);
+	while (size > 0 && message[size - 1] == '\n')
 		size--;
-	trimmed[size] = '\0';
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-	log_message(level <= FUSE_LOG_ERR ? LOG_ERR : LOG_NOTICE, trimmed, args);
-#pragma GCC diagnostic pop
+	message[size] = '\0';
+	write_message(level <= FUSE_LOG_ERR ? LOG_ERR : LOG_NOTICE, message);
 }
 
 void log_adopt_libfuse(void)
