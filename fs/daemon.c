@@ -42,6 +42,14 @@ static _Noreturn void wait_for_child(pid_t child, int fd)
 	_exit(got == 1 ? MOUNT_EXIT_OK : child_exit_status(child));
 }
 
+bool daemon_hold_standard(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+			return false;
+	return true;
+}
+
 bool daemon_start(struct daemon *d)
 {
 	int fds[2];

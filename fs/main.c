@@ -137,6 +137,8 @@ int main(int argc, char **argv)
 	static struct mount m;
 	char sentence[512];
 	int status = MOUNT_EXIT_OK;
+	if (!daemon_hold_standard())
+		return MOUNT_EXIT_FAILED; /* And nobody to tell. */
 	log_adopt_libfuse();
 	if (!mount_options_init(&m.options)) {
 		log_error("out of memory");
