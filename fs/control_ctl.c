@@ -124,7 +124,9 @@ static int parse_line(struct mount *m, char *line, struct command *out)
 
 static int find_verb(struct mount *m, const struct command *c, const struct verb **out)
 {
-	for (size_t i = 0; i < VERB_COUNT; i++) {
+	/* A NUL byte can be said in any word, but no verb has one. */
+	bool is_text = strlen(c->words[0]) == c->sizes[0];
+	for (size_t i = 0; is_text && i < VERB_COUNT; i++) {
 		if (strcmp(verbs[i].name, c->words[0]) == 0 && verbs[i].words == c->count) {
 			*out = &verbs[i];
 			return 0;
