@@ -100,6 +100,19 @@ static void add_number(struct json *j, cJSON *object, const char *name, double v
 		j->out_of_memory = true;
 }
 
+/* cJSON prints 15 digits where that is near enough; an integer is exact, and has no exponent. */
+static void add_figure(struct json *j, cJSON *object, const char *name, const struct wombat_stat *stat)
+{
+	char text[32];
+	if (!stat->is_integer || !(fabs(stat->value) <= 9007199254740992.0)) {
+		add_number(j, object, name, stat->value);
+		return;
+	}
+	snprintf(text, sizeof(text), "%.0f", stat->value);
+	if (!cJSON_AddRawToObject(object, name, text))
+		j->out_of_memory = true;
+}
+
 static void add_json(void *arg, const struct wombat_stat *stat)
 {
 	struct json *j = arg;
@@ -123,7 +136,7 @@ static void add_json(void *arg, const struct wombat_stat *stat)
 		}
 		object = inner;
 	}
-	add_number(j, object, name, stat->value);
+	add_figure(j, object, name, stat);
 }
 
 CONTROL_RENDER(control_stats_render_json)
