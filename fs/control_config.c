@@ -308,7 +308,10 @@ CONTROL_APPLY(control_config_apply_json)
 		return control_refuse(m, ENOMEM, "out of memory");
 	cJSON *object = cJSON_ParseWithOpts(text, &end, true);
 	int error;
-	if (!object)
+	/* A string of cJSON ends there, and what is behind would not be seen. */
+	if (strstr(text, "\\u0000"))
+		error = control_refuse(m, EINVAL, "config.json: there is a NUL character in what was written");
+	else if (!object)
 		error = control_refuse(m, EINVAL, "config.json: what was written is not JSON at byte %zu",
 			end ? (size_t)(end - text) : 0);
 	else if (!cJSON_IsObject(object))
