@@ -159,9 +159,9 @@ static void test_what_equals_the_default_is_left_out(void **state)
 /* The bytes themselves: a database outlives the program that wrote it. */
 static void test_layout(void **state)
 {
-	static const uint8_t expected[] = { 1, 0xff, 1, 0xed, 0x81, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff,
-		0xff, 0xff, 0xff, 4, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0x80, 7, 0, 0, 0, 0, 0,
-		0, 0, 5, 0, 0, 0, 1, 'n', 1, 0, 'v' };
+	static const uint8_t expected[] = { 1, 0xff, 1, 0xed, 0x81, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0xff, 0xff,
+		0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 4, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0,
+		6, 0, 0, 0, 0, 0, 0, 0x80, 7, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 1, 'n', 1, 0, 'v' };
 	uint8_t list[] = { 1, 'n', 1, 0, 'v' }, *blob;
 	size_t size;
 	struct attr a = { .mode = S_IFREG | 0755, .uid = 1, .gid = 2, .mtime_ns = -1, .ctime_ns = 4, .atime_ns = 5,
@@ -255,7 +255,8 @@ static void test_other_versions_and_fields_are_refused(void **state)
 		assert_int_equal(decode_exact(false, (uint8_t[]){ (uint8_t)version, 0, 0 }, 3, &a),
 				 version == ATTR_VERSION ? 0 : EIO);
 	for (unsigned bit = 9; bit < 16; bit++)
-		assert_int_equal(decode_exact(false, (uint8_t[]){ ATTR_VERSION, 0, (uint8_t)(1 << (bit - 8)) }, 3, &a), EIO);
+		assert_int_equal(decode_exact(false, (uint8_t[]){ ATTR_VERSION, 0, (uint8_t)(1 << (bit - 8)) },
+			3, &a), EIO);
 }
 
 /* A list that no call could walk to its end must not be taken for one: what is appended to it would be lost. */

@@ -120,10 +120,12 @@ static void add_text(char *out, const char *format, ...)
 }
 
 /* A line or a member. */
-static void add_setting(struct table *t, char *out, bool json, const char *name, const char *value, const char *json_value)
+static void add_setting(struct table *t, char *out, bool json, const char *name, const char *value,
+	const char *json_value)
 {
 	if (json)
-		add_text(out, "%s%s\"%s\"%s:%s", strchr(out, ':') ? "," : "", random_space(t), name, random_space(t), json_value);
+		add_text(out, "%s%s\"%s\"%s:%s", strchr(out, ':') ? "," : "", random_space(t), name,
+			random_space(t), json_value);
 	else
 		add_text(out, "%s%s%s=%s%s%s\n", random_space(t), name, random_space(t), random_space(t), value,
 			random_below(&t->random, 2) ? "\r" : random_space(t));
@@ -163,7 +165,8 @@ static void test_against_a_table(void **state)
 	struct table t = { .f = *state };
 	random_seed(&t.random, test_seed(__func__));
 	for (unsigned o = 0; o < OPTIONS; o++)
-		assert_int_equal(put_entry(t.f, tune(t.f, options[o].name), options[o].values[0], strlen(options[o].values[0])), 0);
+		assert_int_equal(put_entry(t.f, tune(t.f, options[o].name), options[o].values[0],
+			strlen(options[o].values[0])), 0);
 	for (unsigned step = test_steps(1000); step; step--) {
 		write_batch(&t);
 		for (unsigned o = 0; o < OPTIONS; o++)
@@ -352,7 +355,8 @@ static void test_failed_allocations(void **state)
 	fail_writes(f, tune(f, "num_memtables"), "10\n");
 	cJSON_InitHooks(&hooks);
 	fail_reads(f, entry(f, "config.json"));
-	fail_writes(f, entry(f, "config.json"), "{\"num_memtables\": 11, \"commit_idle_ms\": 11, \"block_cache_size\": \"11M\"}");
+	fail_writes(f, entry(f, "config.json"),
+		"{\"num_memtables\": 11, \"commit_idle_ms\": 11, \"block_cache_size\": \"11M\"}");
 	cJSON_InitHooks(NULL);
 	assert_option(f, "block_cache_size", "11M");
 	assert_option(f, "commit_idle_ms", "11");

@@ -171,7 +171,8 @@ static void test_nothing_is_done_of_a_bad_batch(void **state)
 
 static void test_bad_escapes(void **state)
 {
-	static const char *const bad[] = { "\\", "\\0", "\\00", "\\4", "\\400", "\\777", "\\089", "\\0 40", "\\x41", "\\n", "\\\\",
+	static const char *const bad[] = { "\\", "\\0", "\\00", "\\4", "\\400", "\\777", "\\089", "\\0 40",
+		"\\x41", "\\n", "\\\\",
 		"a\\", "\\04\\0401", "\\1234\\12" };
 	struct fs_mount *f = *state;
 	char text[64];
@@ -198,7 +199,9 @@ static void test_keys_are_bytes(void **state)
 			sizes[k] = 1 + random_below(&r, 100);
 			text[at++] = ' ';
 			for (size_t j = 0; j < sizes[k]; j++) {
-				uint8_t byte = (uint8_t)(random_below(&r, 3) ? random_next(&r) : '0' + random_below(&r, 8));
+				uint8_t byte = (uint8_t)random_next(&r);
+				if (random_below(&r, 3) == 0)
+					byte = (uint8_t)('0' + random_below(&r, 8));
 				keys[k][j] = byte;
 				if (byte <= ' ' || byte == '\\' || random_below(&r, 2))
 					at += (size_t)sprintf(text + at, "\\%03o", byte);
@@ -237,7 +240,8 @@ static void test_the_first_failure_ends_it(void **state)
 	static const struct {
 		enum wombat_status status;
 		int error;
-	} cases[] = { { WOMBAT_READ_ONLY, EROFS }, { WOMBAT_NO_SPACE, ENOSPC }, { WOMBAT_IO, EIO }, { WOMBAT_CORRUPTION, EIO },
+	} cases[] = { { WOMBAT_READ_ONLY, EROFS }, { WOMBAT_NO_SPACE, ENOSPC }, { WOMBAT_IO, EIO },
+		{ WOMBAT_CORRUPTION, EIO },
 		{ WOMBAT_NO_MEMORY, ENOMEM }, { WOMBAT_INVALID, EINVAL } };
 	struct fs_mount *f = *state;
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -19,10 +19,13 @@ static const struct wombat_stat *ours; /* NULL: the engine's */
 static size_t our_count;
 static enum wombat_status result;
 
-enum wombat_status __real_wombat_stats(struct wombat *db, void (*each)(void *arg, const struct wombat_stat *stat), void *arg);
-enum wombat_status __wrap_wombat_stats(struct wombat *db, void (*each)(void *arg, const struct wombat_stat *stat), void *arg);
+enum wombat_status __real_wombat_stats(struct wombat *db,
+	void (*each)(void *arg, const struct wombat_stat *stat), void *arg);
+enum wombat_status __wrap_wombat_stats(struct wombat *db,
+	void (*each)(void *arg, const struct wombat_stat *stat), void *arg);
 
-enum wombat_status __wrap_wombat_stats(struct wombat *db, void (*each)(void *arg, const struct wombat_stat *stat), void *arg)
+enum wombat_status __wrap_wombat_stats(struct wombat *db,
+	void (*each)(void *arg, const struct wombat_stat *stat), void *arg)
 {
 	if (result != WOMBAT_OK)
 		return result;
@@ -117,7 +120,8 @@ static void test_json_has_all_of_the_engines(void **state)
 static void test_json_of_awkward_names(void **state)
 {
 	static const struct wombat_stat list[] = {
-		{ .name = "plain", .value = 1, .is_integer = true }, { .name = "a.b.c", .value = 2, .is_integer = true },
+		{ .name = "plain", .value = 1, .is_integer = true },
+		{ .name = "a.b.c", .value = 2, .is_integer = true },
 		{ .name = "a.b.d", .value = 2.5 }, { .name = "a.e", .value = 9007199254740992, .is_integer = true },
 		{ .name = "plain.below", .value = 3, .is_integer = true }, { .name = "level.0.files", .value = 4 },
 		{ .name = "level.10.files", .value = 5 }, { .name = "A.b.c", .value = 6 },
@@ -137,7 +141,8 @@ static void test_json_of_awkward_names(void **state)
 		if (!cJSON_IsNumber(item) || item->valuedouble != list[i].value)
 			fail_msg("%s in:\n%s", list[i].name, text);
 	}
-	assert_true(cJSON_IsNull(by_path(object, "inf")) && cJSON_IsNull(by_path(object, "nan"))); /* JSON has neither */
+	assert_true(cJSON_IsNull(by_path(object, "inf")) &&
+		    cJSON_IsNull(by_path(object, "nan"))); /* JSON has neither */
 	assert_non_null(strstr(text, "9007199254740992"));
 	cJSON_Delete(object);
 	free(text);
@@ -160,7 +165,8 @@ static void test_the_mounts_own(void **state)
 	for (int op = 0; op < OP_COUNT; op++) {
 		snprintf(path, sizeof path, "mount.requests.%s", mount_opcode_name[op]);
 		assert_true(by_path(object, path)->valuedouble == op + 1);
-		snprintf(line, sizeof line, "wombat_mount_requests_total{opcode=\"%s\"} %d", mount_opcode_name[op], op + 1);
+		snprintf(line, sizeof line, "wombat_mount_requests_total{opcode=\"%s\"} %d",
+			mount_opcode_name[op], op + 1);
 		assert_line(prometheus, line);
 	}
 	assert_true(by_path(object, "mount.staged_bytes")->valuedouble == 1234567);
@@ -180,13 +186,15 @@ static void test_names_and_units(void **state)
 {
 	static const struct wombat_stat list[] = {
 		{ .name = "gets_total", .value = 3, .is_integer = true, .is_counter = true, .help = "Reads" },
-		{ .name = "get.time_ns", .value = 2.5e9, .is_integer = true, .is_counter = true, .help = "Time\\of\nreads" },
+		{ .name = "get.time_ns", .value = 2.5e9, .is_integer = true, .is_counter = true,
+		  .help = "Time\\of\nreads" },
 		{ .name = "wait_ns", .value = 1, .is_integer = true, .help = "Waits" },
 		{ .name = "level.0.files", .value = 1, .is_integer = true, .help = "Files" },
 		{ .name = "other", .value = 0.1 },
 		{ .name = "level.1.files", .value = 9007199254740991, .is_integer = true },
 		{ .name = "level.0.bytes", .value = 7, .is_integer = true },
-		{ .name = "plus", .value = INFINITY }, { .name = "minus", .value = -INFINITY }, { .name = "not", .value = NAN },
+		{ .name = "plus", .value = INFINITY }, { .name = "minus", .value = -INFINITY },
+		{ .name = "not", .value = NAN },
 	};
 	struct fs_mount *f = *state;
 	ours = list;
@@ -218,7 +226,8 @@ static void test_long_names_and_helps(void **state)
 	struct fs_mount *f = *state;
 	memset(name, 'n', sizeof name - 1);
 	memset(help, '\\', sizeof help - 1);
-	struct wombat_stat list[] = { { .name = name, .value = 1, .help = help, .is_counter = true }, { .name = "next", .value = 2 } };
+	struct wombat_stat list[] = { { .name = name, .value = 1, .help = help, .is_counter = true },
+		{ .name = "next", .value = 2 } };
 	ours = list;
 	our_count = 2;
 	char *text = document(f, "stats.prom");
@@ -268,7 +277,8 @@ static void fail_each_allocation(struct fs_mount *f, const char *name, unsigned 
 
 static void test_failed_allocations(void **state)
 {
-	static const struct wombat_stat list[] = { { .name = "a.b", .value = 1 }, { .name = "a.c", .value = 2 }, { .name = "d" } };
+	static const struct wombat_stat list[] = { { .name = "a.b", .value = 1 }, { .name = "a.c", .value = 2 },
+		{ .name = "d" } };
 	struct fs_mount *f = *state;
 	ours = list;
 	our_count = 3;

@@ -164,7 +164,8 @@ struct child {
 	bool is_value;
 };
 
-static size_t model_children(const struct model *m, enum store_space space, struct store_bytes prefix, struct child *out)
+static size_t model_children(const struct model *m, enum store_space space, struct store_bytes prefix,
+	struct child *out)
 {
 	size_t count = 0;
 	for (size_t i = 0; i < m->count; i++) {
@@ -191,7 +192,8 @@ static void assert_list(struct world *w, enum store_space space, struct store_by
 	assert_int_equal(calls(w)->list_open(w->f->m.store, space, prefix, &l), STORE_OK);
 	if (count && random_below(&w->random, 2)) {
 		at = random_below(&w->random, count);
-		calls(w)->list_seek(l, (struct store_bytes){ expected[at].name, expected[at].size }, !expected[at].is_value);
+		calls(w)->list_seek(l, (struct store_bytes){ expected[at].name, expected[at].size },
+			!expected[at].is_value);
 		at++;
 	}
 	for (; at < count; at++) {
@@ -319,7 +321,8 @@ static void test_against_a_model(void **state)
 
 static struct store_change put(const char *key, const char *value)
 {
-	return (struct store_change){ .op = STORE_PUT, .space = STORE_USER, .key = bytes_of(key), .value = bytes_of(value) };
+	return (struct store_change){ .op = STORE_PUT, .space = STORE_USER, .key = bytes_of(key),
+		.value = bytes_of(value) };
 }
 
 static struct store_change put_if(const char *key, const char *value, enum store_guard guard, uint64_t version)
@@ -499,7 +502,8 @@ static void test_reading_tables(void **state)
 	assert_int_equal(f->real->commit(f->m.store, &c, 1, false, NULL), STORE_OK);
 	assert_ok(wombat_flush(f->m.db));
 	fs_mount_reopen(f);
-	assert_int_equal(f->real->get(f->m.store, STORE_USER, bytes_of("dir/key"), false, false, &e), STORE_WOULD_BLOCK);
+	assert_int_equal(f->real->get(f->m.store, STORE_USER, bytes_of("dir/key"), false, false, &e),
+		STORE_WOULD_BLOCK);
 	assert_int_equal(f->real->get(f->m.store, STORE_USER, bytes_of("dir/key"), false, true, &e), STORE_OK);
 	f->real->entry_release(f->m.store, &e);
 	assert_int_equal(f->real->get(f->m.store, STORE_USER, bytes_of("dir/key"), false, false, &e), STORE_OK);
@@ -513,13 +517,15 @@ static void test_reading_tables(void **state)
 	*at ^= 1;
 	assert_int_equal(f->real->get(f->m.store, STORE_USER, bytes_of("dir/key"), false, true, &e), STORE_DAMAGED);
 	assert_int_equal(f->real->hold(f->m.store, STORE_USER, bytes_of("dir/key"), &e), STORE_DAMAGED);
-	assert_int_equal(f->real->scan(f->m.store, STORE_USER, bytes_of("dir/"), false, compare_scanned, &s), STORE_DAMAGED);
+	assert_int_equal(f->real->scan(f->m.store, STORE_USER, bytes_of("dir/"), false, compare_scanned, &s),
+		STORE_DAMAGED);
 	assert_int_equal(f->real->list_open(f->m.store, STORE_USER, bytes_of(""), &l), STORE_OK);
 	assert_int_equal(f->real->list_next(l, &child), STORE_DAMAGED);
 	f->real->list_close(l);
 	c = put_if("dir/key", "new", STORE_GUARD_ABSENT, 0);
 	assert_int_equal(f->real->commit(f->m.store, &c, 1, false, NULL), STORE_DAMAGED);
-	assert_int_equal(f->real->move_prefix(f->m.store, bytes_of("dir/"), bytes_of("to/"), false, NULL, 0), STORE_DAMAGED);
+	assert_int_equal(f->real->move_prefix(f->m.store, bytes_of("dir/"), bytes_of("to/"), false, NULL, 0),
+		STORE_DAMAGED);
 	*at ^= 1;
 	assert_value(f, "dir/key", "value");
 }
@@ -528,7 +534,8 @@ static void test_reading_tables(void **state)
 
 static enum store_result commit_three(struct fs_mount *f)
 {
-	struct store_change c[] = { put("new", "1"), { .op = STORE_DELETE_PREFIX, .space = STORE_USER, .key = bytes_of("gone/") },
+	struct store_change c[] = { put("new", "1"),
+		{ .op = STORE_DELETE_PREFIX, .space = STORE_USER, .key = bytes_of("gone/") },
 		put_if("a/1", "changed", STORE_GUARD_NONE, 0) };
 	return f->real->commit(f->m.store, c, 3, false, NULL);
 }
@@ -593,7 +600,8 @@ static void fail_each_allocation(struct fs_mount *f, enum store_result (*call)(s
 static void test_failed_allocations(void **state)
 {
 	struct fs_mount *f = *state;
-	struct store_change c[] = { put("a/1", "one"), put("a/2", "two"), put("b/3", "three"), put("gone/1", ""), put("gone/2", "") };
+	struct store_change c[] = { put("a/1", "one"), put("a/2", "two"), put("b/3", "three"),
+		put("gone/1", ""), put("gone/2", "") };
 	struct store *s;
 	assert_int_equal(f->real->commit(f->m.store, c, 5, false, NULL), STORE_OK);
 	fail_each_allocation(f, commit_three);

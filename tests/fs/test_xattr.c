@@ -28,7 +28,8 @@ struct model {
 
 static const char *name_of(unsigned i)
 {
-	static const char *const names[NAMES] = { "user.a", "user.b", "user.aa", "user.", "trusted.a", "trusted.overlay.opaque",
+	static const char *const names[NAMES] = { "user.a", "user.b", "user.aa", "user.", "trusted.a",
+		"trusted.overlay.opaque",
 		"security.a", "security.selinux", "user.\xff\x01", "user.a b/c", "trusted.", "user.mime_type" };
 	return names[i];
 }
