@@ -16,7 +16,8 @@
 #include "engine/base/buf.h"
 #include "engine/base/coding.h"
 
-enum { RECORD_HEADER_MAX = 1 + 8 + 8 + 10, RECORD_ATTR_MAX = 65536 }; /* the first: without attributes' bytes and value */
+/* A record without its attributes' bytes and its value takes at most so many. */
+enum { RECORD_HEADER_MAX = 1 + 8 + 8 + 10, RECORD_ATTR_MAX = 65536 };
 
 /* Where in the value log a value is. */
 struct value_pointer {

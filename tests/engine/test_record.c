@@ -11,7 +11,13 @@
 static void assert_same(const struct record *a, const struct record *b)
 {
 	assert_true(a->time_ns == b->time_ns && a->expiry_ns == b->expiry_ns);
-	assert_true(slice_equal(a->attr, b->attr) && slice_equal(a->value, b->value));
+	assert_true(slice_equal(a->attr, b->attr) && a->elsewhere == b->elsewhere);
+	assert_true(record_value_size(a) == record_value_size(b));
+	if (a->elsewhere)
+		assert_true(a->pointer.file == b->pointer.file && a->pointer.offset == b->pointer.offset &&
+			    a->pointer.crc == b->pointer.crc);
+	else
+		assert_true(slice_equal(a->value, b->value));
 }
 
 /* Encoded into a block of just the size that was announced. */
@@ -38,16 +44,14 @@ static void test_known_bytes(void **state)
 		{ { .time_ns = 1, .expiry_ns = 2, .attr = { (const uint8_t *)"a", 1 },
 		    .value = { (const uint8_t *)"v", 1 } },
 		  "\3\1\0\0\0\0\0\0\0\2\0\0\0\0\0\0\0\1av", 20 },
+		{ { .time_ns = 1, .elsewhere = true, .pointer = { 7, 300, 5, 0x01020304 } },
+		  "\4\1\0\0\0\0\0\0\0\7\xac\2\5\4\3\2\1", 17 },
 	};
 	for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
 		size_t size;
-		uint8_t *bytes = encode(&known[i].r, &size), header[RECORD_HEADER_MAX];
+		uint8_t *bytes = encode(&known[i].r, &size);
 		assert_int_equal(size, known[i].size);
 		assert_memory_equal(bytes, known[i].bytes, size);
-		/* The head is what stands before the attributes' bytes. */
-		size_t head = record_encode_header(header, &known[i].r);
-		assert_int_equal(head, size - known[i].r.attr.size - known[i].r.value.size);
-		assert_memory_equal(header, bytes, head);
 		struct record back;
 		assert_ok(record_decode(slice_make(bytes, size), &back));
 		assert_same(&back, &known[i].r);
@@ -70,13 +74,17 @@ static void test_round_trips(void **state)
 			.expiry_ns = random_below(&r, 2) ? random_next(&r) : 0,
 			.attr = slice_make(text, attr_sizes[random_below(&r, 7)]),
 			.value = slice_make(text + 5, random_below(&r, 300)),
+			.elsewhere = random_below(&r, 3) == 0,
+			.pointer = { 1 + (random_next(&r) >> 1 >> random_below(&r, 62)), random_next(&r) >> 1,
+				     random_next(&r) >> 1, (uint32_t)random_next(&r) },
 		}, out;
 		size_t size;
 		uint8_t *bytes = encode(&in, &size);
 		assert_ok(record_decode(slice_make(bytes, size), &out));
 		assert_same(&in, &out);
 		/* The slices point into the bytes: nothing was copied. */
-		assert_ptr_equal(out.value.data + out.value.size, bytes + size);
+		if (!in.elsewhere)
+			assert_ptr_equal(out.value.data + out.value.size, bytes + size);
 		free(bytes);
 	}
 }
@@ -111,7 +119,7 @@ static void test_what_is_no_record(void **state)
 	(void)state;
 	struct record out;
 	uint8_t bytes[RECORD_ATTR_MAX + 100] = { 0 };
-	for (unsigned flags = 4; flags < 256; flags++) { /* flags of which nothing is known */
+	for (unsigned flags = 8; flags < 256; flags++) { /* flags of which nothing is known */
 		bytes[0] = (uint8_t)flags;
 		assert_status(record_decode(slice_make(bytes, 100), &out), WOMBAT_CORRUPTION);
 	}
@@ -127,6 +135,28 @@ static void test_what_is_no_record(void **state)
 	assert_status(record_decode(slice_make(bytes, 100), &out), WOMBAT_CORRUPTION);
 	memset(bytes + 9, 0xff, 11);
 	assert_status(record_decode(slice_make(bytes, 100), &out), WOMBAT_CORRUPTION);
+}
+
+/* A pointer is whole, takes all the rest, and names a file and a range that can be. */
+static void test_what_is_no_pointer(void **state)
+{
+	(void)state;
+	struct record in = { .elsewhere = true, .pointer = { 9, 1000, 50, 1 } }, out;
+	size_t size;
+	uint8_t *bytes = encode(&in, &size);
+	for (size_t cut = 0; cut < size; cut++)
+		assert_status(record_decode(slice_make(bytes, cut), &out), WOMBAT_CORRUPTION);
+	uint8_t longer[64] = { 0 };
+	memcpy(longer, bytes, size);
+	assert_status(record_decode(slice_make(longer, size + 1), &out), WOMBAT_CORRUPTION);
+	free(bytes);
+	const struct value_pointer impossible[] = { { 0, 1000, 50, 1 }, { 9, UINT64_MAX, 1, 1 }, { 9, 2, UINT64_MAX, 1 } };
+	for (int i = 0; i < 3; i++) {
+		in.pointer = impossible[i];
+		bytes = encode(&in, &size);
+		assert_status(record_decode(slice_make(bytes, size), &out), WOMBAT_CORRUPTION);
+		free(bytes);
+	}
 }
 
 /* Whatever the bytes: refused, or taken for a record whose parts lie within them. */
@@ -145,8 +175,10 @@ static void test_random_bytes(void **state)
 			bytes[0] &= 7;
 		struct record out;
 		if (record_decode(slice_make(bytes, size), &out) == WOMBAT_OK) {
-			assert_true(out.value.data >= bytes && out.value.data + out.value.size == bytes + size);
-			assert_true(!out.attr.size || out.attr.data + out.attr.size == out.value.data);
+			if (!out.elsewhere)
+				assert_true(out.value.data >= bytes && out.value.data + out.value.size == bytes + size &&
+					    (!out.attr.size || out.attr.data + out.attr.size == out.value.data));
+			assert_true(!out.attr.size || (out.attr.data > bytes && out.attr.data + out.attr.size <= bytes + size));
 			taken++;
 		}
 		free(bytes);
@@ -172,6 +204,7 @@ int main(void)
 		cmocka_unit_test(test_round_trips),
 		cmocka_unit_test(test_every_cut),
 		cmocka_unit_test(test_what_is_no_record),
+		cmocka_unit_test(test_what_is_no_pointer),
 		cmocka_unit_test(test_random_bytes),
 		cmocka_unit_test(test_expiry),
 	};
