@@ -176,6 +176,23 @@ WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_get_copy(struct wombat *d
 	const struct wombat_read_options *options, unsigned keyspace, struct wombat_slice key,
 	void **out_value, size_t *out_size);
 
+/*
+ * A value to be read in parts: of one in the value log only what is asked for is read and verified (in chunks of
+ * 32 KiB). It is what the key had when it was opened, whatever becomes of it; closed before the database is. Any
+ * number of threads may read one.
+ */
+struct wombat_value;
+/* As wombat_get. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_value_open(struct wombat *db,
+	const struct wombat_read_options *options, unsigned keyspace, struct wombat_slice key,
+	struct wombat_value **out_value);
+/* Its record: size, attributes, times. Its value's bytes only when they were at hand, else NULL. Borrowed. */
+WOMBAT_API const struct wombat_record *wombat_value_record(const struct wombat_value *value);
+/* Up to `size` bytes at `offset` into `out`; `*out_read`: how many, 0 behind the end. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_value_read(struct wombat_value *value, uint64_t offset,
+	void *out, size_t size, size_t *out_read);
+WOMBAT_API void wombat_value_close(struct wombat_value *value); /* NULL is fine */
+
 /* Whether any live record's key starts with `prefix`. When the prefix ends in '/', tables that hold no
  * such key are ruled out by their filters without a read. */
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_prefix_exists(struct wombat *db,

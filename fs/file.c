@@ -23,19 +23,50 @@ static int hold_value(struct mount *m, struct node *n)
 	return error == ENOENT ? EIO : error;
 }
 
+/* Into the mount's one buffer for it, which everything under its lock may use in turn. */
+static int read_part(struct mount *m, struct node *n, uint64_t offset, size_t size, const uint8_t **out)
+{
+	struct node_table *t = m->nodes;
+	if (size > t->part_capacity) {
+		free(t->part);
+		t->part_capacity = 0;
+		t->part = malloc(size);
+		if (!t->part)
+			return ENOMEM;
+		t->part_capacity = size;
+	}
+	*out = t->part;
+	return errmap_from_store(m->store->calls->read_held(m->store, &n->held, offset, size, t->part));
+}
+
+void file_trim(struct mount *m)
+{
+	enum { PART_KEPT = 2 << 20 };
+	struct node_table *t = m->nodes;
+	if (t->part_capacity <= PART_KEPT)
+		return;
+	free(t->part);
+	t->part = NULL;
+	t->part_capacity = 0;
+}
+
 int file_read(struct mount *m, struct node *n, uint64_t offset, size_t size, const uint8_t **out, size_t *out_size)
 {
 	const uint8_t *data = n->data;
 	uint64_t total = n->attr.size;
+	bool in_parts = false;
 	if (!n->staged) {
 		int error = n->unlinked && !n->has_held ? 0 : hold_value(m, n);
 		if (error)
 			return error;
 		data = n->has_held ? n->held.value.data : NULL;
 		total = n->has_held ? n->held.value_size : 0;
+		in_parts = n->has_held && !data && total;
 	}
-	*out = data ? data + (offset < total ? offset : total) : NULL;
 	*out_size = offset >= total ? 0 : total - offset < size ? (size_t)(total - offset) : size;
+	if (in_parts && *out_size)
+		return read_part(m, n, offset, *out_size, out);
+	*out = data ? data + (offset < total ? offset : total) : NULL;
 	return 0;
 }
 
@@ -51,14 +82,19 @@ int file_load(struct mount *m, struct node *n)
 		n->staged = true;
 		return 0;
 	}
-	int error = file_read(m, n, 0, SIZE_MAX, &data, &size);
+	/* Room first: then a large value is read to where it stays. */
+	int error = file_read(m, n, 0, 0, &data, &size);
+	if (!error)
+		error = node_reserve(m, n, n->has_held ? n->held.value_size : 0);
 	if (error)
 		return error;
-	error = node_reserve(m, n, size);
+	size = n->has_held ? (size_t)n->held.value_size : 0;
+	if (size && n->held.value.data)
+		memcpy(n->data, n->held.value.data, size);
+	else if (size)
+		error = errmap_from_store(m->store->calls->read_held(m->store, &n->held, 0, size, n->data));
 	if (error)
 		return error;
-	if (size)
-		memcpy(n->data, data, size);
 	n->attr.size = size;
 	n->staged = true;
 	node_drop_held(m, n);

@@ -14,8 +14,12 @@ int file_load(struct mount *m, struct node *n);
 int file_truncate_all(struct mount *m, struct node *n);
 int file_resize(struct mount *m, struct node *n, uint64_t size);
 int file_write(struct mount *m, struct node *n, const void *data, size_t size, uint64_t offset, bool append);
-/* Where `size` bytes at `offset` are, as many as there are: borrowed while the lock is held. */
+/* Where `size` bytes at `offset` are, as many as there are: borrowed while the lock is held, and until the next call
+ * for a file. */
 int file_read(struct mount *m, struct node *n, uint64_t offset, size_t size, const uint8_t **out, size_t *out_size);
+
+/* Gives back what reading a whole large value took, but not what reading files takes again and again. */
+void file_trim(struct mount *m);
 
 /* Makes the store hold what the node does, if it does not; a directory's attributes too. */
 int file_commit(struct mount *m, struct node *n);

@@ -113,9 +113,22 @@ int node_context(struct mount *m, const struct node *dir, struct keypath_context
 
 /* ---- The table ----------------------------------------------------------------------------- */
 
-static struct node **bucket(struct node_table *t, const struct node *parent, const char *name, size_t len)
+/* In memory only, eight bytes at a time. */
+static uint64_t hash_name(const struct node *parent, const char *name, size_t len)
 {
-	return &t->buckets[hash_bytes((uintptr_t)parent, name, len) & (t->bucket_count - 1)];
+	uint64_t h = (uintptr_t)parent + len * UINT64_C(0x9e3779b97f4a7c15), word = 0;
+	for (; len >= sizeof word; name += sizeof word, len -= sizeof word) {
+		memcpy(&word, name, sizeof word);
+		h = mix(h ^ word);
+	}
+	word = 0;
+	memcpy(&word, name, len);
+	return mix(h ^ word);
+}
+
+static struct node **bucket(struct node_table *t, uint64_t hash)
+{
+	return &t->buckets[hash & (t->bucket_count - 1)];
 }
 
 static void table_grow(struct node_table *t)
@@ -131,7 +144,7 @@ static void table_grow(struct node_table *t)
 	for (size_t i = 0; i < old_count; i++)
 		for (struct node *n = old[i], *next; n; n = next) {
 			next = n->hash_next;
-			struct node **b = bucket(t, n->parent, n->name, n->name_len);
+			struct node **b = bucket(t, n->hash);
 			n->hash_next = *b;
 			*b = n;
 		}
@@ -142,7 +155,8 @@ static void table_insert(struct node_table *t, struct node *n)
 {
 	if (t->count >= t->bucket_count)
 		table_grow(t);
-	struct node **b = bucket(t, n->parent, n->name, n->name_len);
+	n->hash = hash_name(n->parent, n->name, n->name_len);
+	struct node **b = bucket(t, n->hash);
 	n->hash_next = *b;
 	*b = n;
 	t->count++;
@@ -150,7 +164,7 @@ static void table_insert(struct node_table *t, struct node *n)
 
 static void table_remove(struct node_table *t, struct node *n)
 {
-	struct node **p = bucket(t, n->parent, n->name, n->name_len);
+	struct node **p = bucket(t, n->hash);
 	while (*p != n)
 		p = &(*p)->hash_next;
 	*p = n->hash_next;
@@ -159,24 +173,34 @@ static void table_remove(struct node_table *t, struct node *n)
 
 struct node *node_find(struct mount *m, const struct node *parent, const char *name, size_t len)
 {
-	struct node *n = *bucket(m->nodes, parent, name, len);
-	while (n && (n->parent != parent || n->name_len != len || memcmp(n->name, name, len) != 0))
+	uint64_t hash = hash_name(parent, name, len);
+	struct node *n = *bucket(m->nodes, hash);
+	while (n && (n->hash != hash || n->parent != parent || n->name_len != len || memcmp(n->name, name, len) != 0))
 		n = n->hash_next;
 	return n;
+}
+
+static void free_name(struct node *n)
+{
+	if (n->name != n->room)
+		free(n->name);
 }
 
 static int set_name(struct node *n, const char *name, size_t len, enum keypath_kind kind, const uint8_t *part,
 		    size_t part_len)
 {
-	/* Name and part in one piece of memory. */
-	char *copy = malloc(len + 1 + part_len + 1);
+	/* Name and part in one piece of memory. `name` may be the present one. */
+	size_t size = len + 1 + part_len + 1;
+	char small[NODE_NAME_ROOM], *copy = size <= sizeof small ? small : malloc(size);
 	if (!copy)
 		return ENOMEM;
 	memcpy(copy, name, len);
 	copy[len] = 0;
 	if (part_len)
 		memcpy(copy + len + 1, part, part_len);
-	free(n->name);
+	free_name(n);
+	if (copy == small)
+		copy = memcpy(n->room, small, size);
 	n->name = copy;
 	n->name_len = len;
 	n->kind = kind;
@@ -253,7 +277,7 @@ static void free_node(struct mount *m, struct node *n)
 	node_drop_stage(m, n);
 	node_drop_held(m, n);
 	attr_done(&n->attr);
-	free(n->name);
+	free_name(n);
 	free(n);
 }
 
@@ -330,6 +354,7 @@ void node_table_done(struct mount *m)
 		free_node(m, n);
 	}
 	attr_done(&t->root.attr);
+	free(t->part);
 	free(t->buckets);
 	pthread_mutex_destroy(&t->mu);
 	free(t);

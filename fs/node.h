@@ -27,10 +27,13 @@ struct key_buf {
 	size_t size, capacity;
 };
 
+enum { NODE_NAME_ROOM = 48 };
+
 struct node {
 	struct node *hash_next;
+	uint64_t hash;                  /* of parent and name */
 	struct node *parent;            /* counted; NULL: the root, or unlinked */
-	char *name;                     /* in the parent, as the kernel says it */
+	char *name;                     /* in the parent, as the kernel says it; in `room` if it is short */
 	size_t name_len;
 	enum keypath_kind kind;
 	uint8_t *part;                  /* the name's key bytes */
@@ -63,6 +66,7 @@ struct node {
 	struct node *fresh_list;        /* directories: their fresh children */
 	struct node *fresh_prev, *fresh_next;
 	bool orphan;                    /* unlinked while open: on the table's list, by fresh_prev and fresh_next */
+	char room[NODE_NAME_ROOM];
 };
 
 struct node_table {
@@ -74,6 +78,8 @@ struct node_table {
 	struct node *orphans;           /* few: unlinked and open */
 	bool inodes_recorded;           /* STORE_INODES is not empty */
 	uint64_t boot;                  /* differs per mount: generation */
+	uint8_t *part;                  /* of a large value that is being read: file_read's */
+	size_t part_capacity;
 };
 
 int node_table_init(struct mount *m);

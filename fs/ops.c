@@ -42,6 +42,7 @@ static struct mount *enter(fuse_req_t req, enum mount_opcode op)
 
 static void leave(struct mount *m)
 {
+	file_trim(m);
 	pthread_mutex_unlock(&m->nodes->mu);
 }
 

@@ -47,6 +47,7 @@ struct store_entry {
 	struct store_bytes attr;
 	uint64_t value_size, time_ns, expiry_ns, version;
 	void *pin[5];
+	void *parts; /* of hold: a value that is large is not in memory, but read by read_held */
 };
 
 struct store_child {
@@ -94,8 +95,11 @@ struct store_calls {
 	 * its own way. */
 	enum store_result (*move_prefix)(struct store *s, struct store_bytes from, struct store_bytes to, bool exchange,
 		const struct store_change *changes, size_t count);
-	/* Keeps the present value of a key readable after it is deleted or replaced (unlinked open files). */
+	/* Keeps the present value of a key readable after it is deleted or replaced (unlinked open files). Of a large value
+	 * the entry has no bytes: `parts` is set then. */
 	enum store_result (*hold)(struct store *s, enum store_space space, struct store_bytes key, struct store_entry *out);
+	/* Bytes of such a value, all within it. */
+	enum store_result (*read_held)(struct store *s, struct store_entry *entry, uint64_t offset, size_t size, void *out);
 	enum store_result (*sync)(struct store *s);
 	enum store_result (*space)(struct store *s, uint64_t *out_total, uint64_t *out_free, uint64_t *out_used,
 		uint64_t *out_entries);

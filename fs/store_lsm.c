@@ -68,6 +68,8 @@ static void lsm_entry_release(struct store *s, struct store_entry *e)
 {
 	struct wombat_record r = { .value = { NULL, 0 } };
 	(void)s;
+	wombat_value_close(e->parts);
+	e->parts = NULL;
 	memcpy(r.pin, e->pin, sizeof r.pin);
 	wombat_record_release(&r);
 	memset(e->pin, 0, sizeof e->pin);
@@ -305,10 +307,27 @@ static enum store_result lsm_move_prefix(struct store *s, struct store_bytes fro
 
 /* ---- The rest ------------------------------------------------------------------------------ */
 
-/* A found entry pins what it points to, so holding it is enough. */
+/* A found entry pins what it points to, so holding it is enough; but what is large is left where it is. */
 static enum store_result lsm_hold(struct store *s, enum store_space space, struct store_bytes key, struct store_entry *out)
 {
-	return lsm_get(s, space, key, false, true, out);
+	struct wombat_value *value;
+	enum wombat_status status = wombat_value_open(db_of(s), NULL, space, slice(key), &value);
+	if (status != WOMBAT_OK)
+		return errmap_store_from_wombat(status);
+	entry_from(wombat_value_record(value), out);
+	memset(out->pin, 0, sizeof out->pin); /* they are the value's */
+	out->parts = value;
+	return STORE_OK;
+}
+
+static enum store_result lsm_read_held(struct store *s, struct store_entry *e, uint64_t offset, size_t size, void *out)
+{
+	size_t got;
+	(void)s;
+	enum wombat_status status = wombat_value_read(e->parts, offset, out, size, &got);
+	if (status == WOMBAT_OK && got < size)
+		return STORE_INVALID;
+	return errmap_store_from_wombat(status);
 }
 
 static enum store_result lsm_sync(struct store *s)
@@ -382,7 +401,7 @@ enum store_result store_lsm_new(struct wombat *db, struct store **out)
 		.close = lsm_close, .get = lsm_get, .entry_release = lsm_entry_release,
 		.prefix_exists = lsm_prefix_exists, .list_open = lsm_list_open, .list_seek = lsm_list_seek,
 		.list_next = lsm_list_next, .list_close = lsm_list_close, .scan = lsm_scan, .commit = lsm_commit,
-		.move_prefix = lsm_move_prefix, .hold = lsm_hold, .sync = lsm_sync, .space = lsm_space,
+		.move_prefix = lsm_move_prefix, .hold = lsm_hold, .read_held = lsm_read_held, .sync = lsm_sync, .space = lsm_space,
 		.max_value_size = lsm_max_value_size, .max_key_size = lsm_max_key_size, .last_error = lsm_last_error,
 	};
 	struct store_lsm *s = calloc(1, sizeof *s);

@@ -6,7 +6,7 @@
  *     expiry  8 bytes, if bit 0
  *     attr    varint length and bytes, if bit 1
  *     value   the rest; with bit 2 a pointer into the value log: file number, offset and size of the value as
- *             varints, crc32c of the value 4
+ *             varints, the value's checksum (vlog/vlog_format.h) 4
  *
  * So its size and attributes are readable without a value that is elsewhere.
  */
@@ -24,7 +24,7 @@ struct value_pointer {
 	uint64_t file;   /* number; never 0 */
 	uint64_t offset; /* of the value's first byte */
 	uint64_t size;
-	uint32_t crc;    /* crc32c of the value */
+	uint32_t crc;    /* the value's checksum */
 };
 
 struct record {

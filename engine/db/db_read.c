@@ -103,9 +103,10 @@ static unsigned table_flags_of(const struct wombat_read_options *options)
 }
 
 /* Fills `out` from an entry; WOMBAT_NOT_FOUND for a tombstone, a covered or an expired entry. A value that is elsewhere
- * is fetched, and pinned by pin[3] and pin[4]. */
+ * is fetched, and pinned by pin[3] and pin[4]; or, with `out_elsewhere`, told there. */
 static enum wombat_status record_from_entry(struct wombat *db, const struct wombat_read_options *options, uint64_t tag,
-					    struct wombat_slice value, uint64_t cover, struct wombat_record *out)
+					    struct wombat_slice value, uint64_t cover, struct wombat_record *out,
+					    struct record *out_elsewhere)
 {
 	bool meta_only = options && (options->flags & WOMBAT_READ_META);
 	struct lru_pin pin = { 0 };
@@ -117,7 +118,9 @@ static enum wombat_status record_from_entry(struct wombat *db, const struct womb
 		return s;
 	if (r.expiry_ns && record_expired(r.expiry_ns, db->env->calls->now_ns(db->env)))
 		return WOMBAT_NOT_FOUND;
-	if (r.elsewhere && !meta_only)
+	if (out_elsewhere)
+		*out_elsewhere = r;
+	else if (r.elsewhere && !meta_only)
 		s = db_value_read(db, &r, options, &pin, &r.value);
 	if (s != WOMBAT_OK)
 		return s;
@@ -136,7 +139,7 @@ static enum wombat_status record_from_entry(struct wombat *db, const struct womb
 /* What a found record is pinned by, in wombat_record.pin: [0] a read view (memtables), [1] and [2] a block; beside one of
  * these [3] and [4] a value from the value log. */
 static enum wombat_status get(struct wombat *db, const struct wombat_read_options *options, struct wombat_slice key,
-			      struct wombat_record *out)
+			      struct wombat_record *out, struct record *out_elsewhere)
 {
 	struct read_view *view = db_view_acquire(db);
 	/* Acquire: pairs with the leader's release; see the head of this file. */
@@ -147,7 +150,7 @@ static enum wombat_status get(struct wombat *db, const struct wombat_read_option
 	struct lru_pin pin = { NULL, NULL };
 	enum wombat_status s = memtables_get(view, key, sequence, &cover, &tag, &value);
 	if (s == WOMBAT_OK) {
-		s = record_from_entry(db, options, tag, value, cover, out);
+		s = record_from_entry(db, options, tag, value, cover, out, out_elsewhere);
 		if (s == WOMBAT_OK) {
 			out->pin[0] = view;
 			return s;
@@ -159,7 +162,7 @@ static enum wombat_status get(struct wombat *db, const struct wombat_read_option
 		if (counts.tables)
 			stats_add(db->stats, STAT_TABLES_READ, counts.tables);
 		if (s == WOMBAT_OK)
-			s = record_from_entry(db, options, tag, value, cover, out);
+			s = record_from_entry(db, options, tag, value, cover, out, out_elsewhere);
 		if (s == WOMBAT_OK) {
 			out->pin[1] = pin.handle;
 			out->pin[2] = pin.owner;
@@ -171,15 +174,15 @@ static enum wombat_status get(struct wombat *db, const struct wombat_read_option
 	return s;
 }
 
-enum wombat_status wombat_get(struct wombat *db, const struct wombat_read_options *options, unsigned keyspace,
-			      struct wombat_slice key, struct wombat_record *out_record)
+static enum wombat_status counted_get(struct wombat *db, const struct wombat_read_options *options, unsigned keyspace,
+				      struct wombat_slice key, struct wombat_record *out_record, struct record *out_elsewhere)
 {
 	uint64_t begin = stats_begin();
 	struct db_key k;
 	enum wombat_status s = db_key_init(&k, keyspace, key);
 	if (s != WOMBAT_OK)
 		return s;
-	s = get(db, options, k.slice, out_record);
+	s = get(db, options, k.slice, out_record, out_elsewhere);
 	db_key_done(&k);
 	stats_add(db->stats, STAT_GETS, 1);
 	if (s == WOMBAT_OK)
@@ -188,6 +191,12 @@ enum wombat_status wombat_get(struct wombat *db, const struct wombat_read_option
 		stats_error(db->stats, s);
 	stats_end(db->stats, LATENCY_GET, begin);
 	return s;
+}
+
+enum wombat_status wombat_get(struct wombat *db, const struct wombat_read_options *options, unsigned keyspace,
+			      struct wombat_slice key, struct wombat_record *out_record)
+{
+	return counted_get(db, options, keyspace, key, out_record, NULL);
 }
 
 void wombat_record_release(struct wombat_record *r)
@@ -220,6 +229,65 @@ enum wombat_status wombat_get_copy(struct wombat *db, const struct wombat_read_o
 	}
 	wombat_record_release(&r);
 	return s;
+}
+
+/* ---- In parts ------------------------------------------------------------------------------ */
+
+struct wombat_value {
+	struct wombat_record record;
+	struct vlog_value *elsewhere; /* NULL: the record has it */
+};
+
+enum wombat_status wombat_value_open(struct wombat *db, const struct wombat_read_options *options, unsigned keyspace,
+				     struct wombat_slice key, struct wombat_value **out_value)
+{
+	struct record r;
+	struct wombat_value *value = mem_zalloc(sizeof *value);
+	if (!value)
+		return fail_no_memory();
+	/* Held until the file is pinned: the record alone does not keep it. */
+	struct read_view *view = db_view_acquire(db);
+	enum wombat_status s = counted_get(db, options, keyspace, key, &value->record, &r);
+	if (s == WOMBAT_OK && r.elsewhere) {
+		s = vlog_value_open(db->values, &r.pointer, &value->elsewhere);
+		if (s != WOMBAT_OK)
+			wombat_record_release(&value->record);
+	}
+	db_view_release(view);
+	if (s != WOMBAT_OK) {
+		mem_free(value);
+		return s;
+	}
+	*out_value = value;
+	return WOMBAT_OK;
+}
+
+const struct wombat_record *wombat_value_record(const struct wombat_value *value)
+{
+	return &value->record;
+}
+
+enum wombat_status wombat_value_read(struct wombat_value *value, uint64_t offset, void *out, size_t size, size_t *out_read)
+{
+	uint64_t total = value->record.value_size;
+	size_t left = offset >= total ? 0 : total - offset < size ? (size_t)(total - offset) : size;
+	enum wombat_status s = WOMBAT_OK;
+	if (left && value->elsewhere)
+		s = vlog_value_read(value->elsewhere, offset, left, out);
+	else if (left)
+		memcpy(out, value->record.value.data + offset, left);
+	if (s == WOMBAT_OK)
+		*out_read = left;
+	return s;
+}
+
+void wombat_value_close(struct wombat_value *value)
+{
+	if (!value)
+		return;
+	vlog_value_close(value->elsewhere);
+	wombat_record_release(&value->record);
+	mem_free(value);
 }
 
 /* ---- Prefixes ------------------------------------------------------------------------------ */

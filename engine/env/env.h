@@ -54,7 +54,8 @@ struct env_calls {
 
 	/* WOMBAT_NOT_FOUND: no such file. */
 	enum wombat_status (*reader_open)(struct env *env, const char *path, unsigned flags, struct env_reader **out);
-	/* Exactly `size` bytes at `offset`; WOMBAT_CORRUPTION when the file is shorter. `*out` is `scratch`, or
+	/* Exactly `size` bytes at `offset`; WOMBAT_CORRUPTION when the file is shorter. What was appended since it was
+	 * opened is seen, unless it is mapped. `*out` is `scratch`, or
 	 * the file's own memory (mapped), valid until close. `scratch` has room for `size`. */
 	enum wombat_status (*reader_read)(struct env_reader *r, uint64_t offset, size_t size, void *scratch,
 		const uint8_t **out);

@@ -332,7 +332,9 @@ static enum wombat_status posix_reader_read(struct env_reader *r, uint64_t offse
 					    const uint8_t **out)
 {
 	size_t got = 0;
-	if (offset > r->size || size > r->size - offset)
+	/* A file that is not mapped may have grown since it was opened: its end is where reading finds it. */
+	uint64_t bound = r->map || size == 0 ? r->size : INT64_MAX;
+	if (offset > bound || size > bound - offset)
 		return short_file(r, offset, size);
 	if (r->map) {
 		*out = r->map + offset;

@@ -154,17 +154,15 @@ static enum wombat_status active_locked(struct vlog *v, struct vlog_file **out)
 	return WOMBAT_OK;
 }
 
-static enum wombat_status write_locked(struct vlog *v, struct vlog_file *f, const uint8_t *header,
-				       struct wombat_slice key, struct wombat_slice value) REQUIRES(&v->mu);
-static enum wombat_status write_locked(struct vlog *v, struct vlog_file *f, const uint8_t *header,
-				       struct wombat_slice key, struct wombat_slice value)
+static enum wombat_status write_locked(struct vlog *v, struct vlog_file *f, const struct wombat_slice parts[4])
+	REQUIRES(&v->mu);
+static enum wombat_status write_locked(struct vlog *v, struct vlog_file *f, const struct wombat_slice parts[4])
 {
 	const struct env_calls *calls = v->env->calls;
-	enum wombat_status s = calls->writer_write(f->writer, header, VLOG_RECORD_HEADER_SIZE);
-	if (s == WOMBAT_OK)
-		s = calls->writer_write(f->writer, key.data, key.size);
-	if (s == WOMBAT_OK)
-		s = calls->writer_write(f->writer, value.data, value.size);
+	enum wombat_status s = WOMBAT_OK;
+	for (int i = 0; i < 4 && s == WOMBAT_OK; i++)
+		if (parts[i].size)
+			s = calls->writer_write(f->writer, parts[i].data, parts[i].size);
 	/* Readers look at the file. */
 	return s == WOMBAT_OK ? calls->writer_flush(f->writer) : s;
 }
@@ -177,19 +175,45 @@ uint32_t vlog_header_crc(uint64_t number, uint64_t offset, const uint8_t *header
 	return crc32c(crc32c(crc32c(0, place, sizeof place), header + 4, VLOG_RECORD_HEADER_SIZE - 4), key.data, key.size);
 }
 
+/* The checksum of a value, and those of its chunks if it has several: *out_chunks, from mem_alloc, else NULL. */
+static enum wombat_status sum_value(struct wombat_slice value, uint8_t **out_chunks, uint32_t *out)
+{
+	size_t count = vlog_chunk_count(value.size);
+	*out_chunks = NULL;
+	if (count == 0) {
+		*out = crc32c(0, value.data, value.size);
+		return WOMBAT_OK;
+	}
+	uint8_t *chunks = mem_alloc(count * VLOG_CHUNK_CRC_SIZE);
+	if (!chunks)
+		return fail_no_memory();
+	for (size_t i = 0; i < count; i++) {
+		size_t at = i * VLOG_CHUNK_SIZE, left = value.size - at;
+		put_u32(chunks + i * VLOG_CHUNK_CRC_SIZE,
+			crc32c(0, value.data + at, left < VLOG_CHUNK_SIZE ? left : VLOG_CHUNK_SIZE));
+	}
+	*out_chunks = chunks;
+	*out = crc32c(0, chunks, count * VLOG_CHUNK_CRC_SIZE);
+	return WOMBAT_OK;
+}
+
 enum wombat_status vlog_append(struct vlog *v, struct wombat_slice key, struct wombat_slice value, struct value_pointer *out)
 {
-	uint8_t header[VLOG_RECORD_HEADER_SIZE];
-	uint32_t crc = crc32c(0, value.data, value.size);
+	uint8_t header[VLOG_RECORD_HEADER_SIZE], *chunks;
+	uint32_t crc = 0;
+	enum wombat_status s = sum_value(value, &chunks, &crc);
+	if (s != WOMBAT_OK)
+		return s;
+	struct wombat_slice sums = slice_make(chunks, vlog_chunk_count(value.size) * VLOG_CHUNK_CRC_SIZE);
 	put_u32(header + 4, (uint32_t)key.size);
 	put_u64(header + 8, value.size);
 	put_u32(header + 16, crc);
 	mutex_lock(&v->mu);
 	struct vlog_file *f;
-	enum wombat_status s = active_locked(v, &f);
+	s = active_locked(v, &f);
 	if (s == WOMBAT_OK) {
 		put_u32(header, vlog_header_crc(f->number, f->bytes, header, key));
-		s = write_locked(v, f, header, key, value);
+		s = write_locked(v, f, (struct wombat_slice[]){ slice_make(header, sizeof header), key, value, sums });
 		if (s != WOMBAT_OK) { /* Nobody knows where it ends now. */
 			f->sealed = true;
 			v->active = NULL;
@@ -197,7 +221,7 @@ enum wombat_status vlog_append(struct vlog *v, struct wombat_slice key, struct w
 	}
 	if (s == WOMBAT_OK) {
 		*out = (struct value_pointer){ f->number, f->bytes + sizeof header + key.size, value.size, crc };
-		uint64_t size = sizeof header + key.size + value.size;
+		uint64_t size = sizeof header + key.size + value.size + sums.size;
 		f->bytes += size;
 		f->dirty = true;
 		f->in_flight++;
@@ -205,6 +229,7 @@ enum wombat_status vlog_append(struct vlog *v, struct wombat_slice key, struct w
 		atomic_store_explicit(&v->appended_bytes, vlog_appended_bytes(v) + size, memory_order_relaxed);
 	}
 	mutex_unlock(&v->mu);
+	mem_free(chunks);
 	return s;
 }
 
@@ -224,6 +249,23 @@ void vlog_written(struct vlog *v, uint64_t file, uint64_t sequence)
 	f->in_flight--;
 	if (sequence > f->last_sequence)
 		f->last_sequence = sequence;
+	mutex_unlock(&v->mu);
+}
+
+bool vlog_pin_file(struct vlog *v, uint64_t number)
+{
+	mutex_lock(&v->mu);
+	struct vlog_file *f = find_locked(v, number);
+	if (f)
+		f->pins++;
+	mutex_unlock(&v->mu);
+	return f != NULL;
+}
+
+void vlog_unpin_file(struct vlog *v, uint64_t number)
+{
+	mutex_lock(&v->mu);
+	find_locked(v, number)->pins--;
 	mutex_unlock(&v->mu);
 }
 
@@ -297,7 +339,7 @@ void vlog_remove_dead(struct vlog *v, bool (*is_live)(void *arg, uint64_t file),
 	mutex_lock(&v->mu);
 	for (struct vlog_file **p = &v->files; *p;) {
 		struct vlog_file *f = *p;
-		if (v->holds || !f->sealed || f->in_flight || f->last_sequence > flushed_sequence || is_live(arg, f->number)) {
+		if (v->holds || !f->sealed || f->in_flight || f->pins || f->last_sequence > flushed_sequence || is_live(arg, f->number)) {
 			p = &f->next;
 			continue;
 		}

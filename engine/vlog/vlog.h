@@ -56,6 +56,14 @@ enum vlog_read_flags {
 MUST_CHECK enum wombat_status vlog_read(struct vlog *v, const struct value_pointer *p, unsigned flags,
 	struct lru_pin *pin, struct wombat_slice *out);
 
+/* A value to be read in parts, each verified by itself. It stays readable until it is closed, whatever becomes of the
+ * record. Any number of threads may read. */
+struct vlog_value;
+MUST_CHECK enum wombat_status vlog_value_open(struct vlog *v, const struct value_pointer *p, struct vlog_value **out);
+/* Bytes that are all within the value. */
+MUST_CHECK enum wombat_status vlog_value_read(struct vlog_value *value, uint64_t offset, size_t size, void *out);
+void vlog_value_close(struct vlog_value *value); /* NULL is fine */
+
 /* While held no file is removed: for who makes pointers that no version shows yet. */
 void vlog_hold(struct vlog *v);
 void vlog_unhold(struct vlog *v);

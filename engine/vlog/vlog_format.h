@@ -3,7 +3,11 @@
  *
  *     file header, 16 bytes: magic 8 | version 4 | crc32c of the 12 bytes before 4
  *     records, one behind the other:
- *         crc32c 4 | key size 4 | value size 8 | crc32c of the value 4 | key (keyspace byte first) | value
+ *         crc32c 4 | key size 4 | value size 8 | value's checksum 4 | key (keyspace byte first) | value | chunk checksums
+ *
+ * The value's checksum is the crc32c of the value when that is one chunk, VLOG_CHUNK_SIZE bytes, at most. A larger one is
+ * followed by the crc32c of each of its chunks (the last may be shorter), 4 bytes each, and its checksum is the crc32c of
+ * these, so that any part of it can be verified without the rest.
  *
  * The first checksum is of the file's number (8), the record's offset (8) and all from the key size to the key's end;
  * number and offset are not stored. A record's pointer (base/record.h) has the value's offset, size and checksum, so
@@ -19,6 +23,8 @@ enum {
 	VLOG_VERSION = 1,
 	VLOG_FILE_HEADER_SIZE = 16,
 	VLOG_RECORD_HEADER_SIZE = 20,
+	VLOG_CHUNK_SIZE = 32768,
+	VLOG_CHUNK_CRC_SIZE = 4,
 };
 
 #endif

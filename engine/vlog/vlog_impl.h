@@ -6,6 +6,7 @@
 
 #include "engine/base/mutex.h"
 #include "engine/vlog/vlog.h"
+#include "engine/vlog/vlog_format.h"
 
 struct vlog_file {
 	struct vlog_file *next;
@@ -14,6 +15,7 @@ struct vlog_file {
 	bool sealed;               /* not appended to any more */
 	bool dirty;
 	unsigned in_flight;        /* values whose change is not made yet */
+	unsigned pins;             /* values of it that are open */
 	uint64_t last_sequence;    /* of the changes that point into it */
 };
 
@@ -42,6 +44,15 @@ struct vlog {
 /* vlog_read.c */
 MUST_CHECK enum wombat_status vlog_readers_new(struct vlog *v);
 void vlog_forget_reader(struct vlog *v, uint64_t number);
+
+/* How many chunks a value has whose checksums stand behind it; 0: it is one chunk itself. */
+static inline size_t vlog_chunk_count(uint64_t value_size)
+{
+	return value_size <= VLOG_CHUNK_SIZE ? 0 : (size_t)((value_size + VLOG_CHUNK_SIZE - 1) / VLOG_CHUNK_SIZE);
+}
+/* Keeps the file from being removed. False: there is no such file. */
+bool vlog_pin_file(struct vlog *v, uint64_t number);
+void vlog_unpin_file(struct vlog *v, uint64_t number);
 
 /* The checksum that a record's header begins with. */
 uint32_t vlog_header_crc(uint64_t number, uint64_t offset, const uint8_t *header, struct wombat_slice key);

@@ -63,26 +63,56 @@ static enum wombat_status acquire_reader(struct vlog *v, uint64_t number, struct
 	return fail_no_memory();
 }
 
-static enum wombat_status read_value(struct vlog *v, const struct value_pointer *p, bool verify, uint8_t *memory)
+static enum wombat_status read_bytes(struct vlog *v, uint64_t file, uint64_t offset, size_t size, uint8_t *memory)
 {
 	struct lru_handle *h;
 	const uint8_t *bytes;
-	enum wombat_status s = acquire_reader(v, p->file, &h);
+	enum wombat_status s = acquire_reader(v, file, &h);
 	if (s != WOMBAT_OK)
 		return s;
 	struct open_file *o = lru_value(h);
-	s = v->env->calls->reader_read(o->reader, p->offset, (size_t)p->size, memory, &bytes);
+	s = v->env->calls->reader_read(o->reader, offset, size, memory, &bytes);
 	if (s == WOMBAT_OK && bytes != memory)
-		memcpy(memory, bytes, (size_t)p->size);
+		memcpy(memory, bytes, size);
 	lru_release(v->readers, h);
 	atomic_fetch_add_explicit(&v->reads, 1, memory_order_relaxed);
+	return s;
+}
+
+static enum wombat_status check_sum(const struct vlog *v, const struct value_pointer *p, uint64_t at, const uint8_t *bytes,
+				    size_t size, uint32_t expected)
+{
+	uint32_t crc = crc32c(0, bytes, size);
+	if (crc == expected)
+		return WOMBAT_OK;
+	return fail(WOMBAT_CORRUPTION, "%s/%06" PRIu64 ".vlog: value at %" PRIu64 ": bytes from %" PRIu64 " on have checksum "
+		    "%08x, stored %08x", v->dir, p->file, p->offset, at, crc, expected);
+}
+
+/* Whole chunks from the first-th on, or what there is of them. */
+static enum wombat_status check_chunks(const struct vlog *v, const struct value_pointer *p, const uint8_t *sums,
+				       size_t first, const uint8_t *bytes, size_t size)
+{
+	enum wombat_status s = WOMBAT_OK;
+	for (size_t at = 0; at < size && s == WOMBAT_OK; at += VLOG_CHUNK_SIZE, first++) {
+		size_t n = size - at < VLOG_CHUNK_SIZE ? size - at : VLOG_CHUNK_SIZE;
+		s = check_sum(v, p, (uint64_t)first * VLOG_CHUNK_SIZE, bytes + at, n,
+			      get_u32(sums + first * VLOG_CHUNK_CRC_SIZE));
+	}
+	return s;
+}
+
+/* The value, and behind it the checksums of its chunks. */
+static enum wombat_status read_value(struct vlog *v, const struct value_pointer *p, bool verify, uint8_t *memory)
+{
+	size_t sums = vlog_chunk_count(p->size) * VLOG_CHUNK_CRC_SIZE, size = (size_t)p->size;
+	enum wombat_status s = read_bytes(v, p->file, p->offset, size + sums, memory);
 	if (s != WOMBAT_OK || !verify)
 		return s;
-	uint32_t crc = crc32c(0, memory, (size_t)p->size);
-	if (crc != p->crc)
-		return fail(WOMBAT_CORRUPTION, "%s/%06" PRIu64 ".vlog: value at %" PRIu64 ": checksum %08x, stored %08x", v->dir,
-			    p->file, p->offset, crc, p->crc);
-	return WOMBAT_OK;
+	if (!sums)
+		return check_sum(v, p, 0, memory, size, p->crc);
+	s = check_sum(v, p, size, memory + size, sums, p->crc);
+	return s == WOMBAT_OK ? check_chunks(v, p, memory + size, 0, memory, size) : s;
 }
 
 enum wombat_status vlog_read(struct vlog *v, const struct value_pointer *p, unsigned flags, struct lru_pin *pin,
@@ -99,7 +129,7 @@ enum wombat_status vlog_read(struct vlog *v, const struct value_pointer *p, unsi
 	}
 	if (flags & VLOG_READ_CACHED)
 		return WOMBAT_WOULD_BLOCK;
-	uint8_t *memory = mem_alloc((size_t)p->size);
+	uint8_t *memory = mem_alloc((size_t)p->size + vlog_chunk_count(p->size) * VLOG_CHUNK_CRC_SIZE);
 	if (!memory)
 		return fail_no_memory();
 	bool verify = must_verify || atomic_load_explicit(v->verify, memory_order_relaxed);
@@ -113,4 +143,73 @@ enum wombat_status vlog_read(struct vlog *v, const struct value_pointer *p, unsi
 	*pin = h ? (struct lru_pin){ h, v->cache } : (struct lru_pin){ memory, NULL };
 	*out = slice_make(h ? lru_value(h) : memory, (size_t)p->size);
 	return WOMBAT_OK;
+}
+
+/* ---- In parts ------------------------------------------------------------------------------ */
+
+struct vlog_value {
+	struct vlog *log;
+	struct value_pointer pointer;
+	bool verify;
+	uint8_t sums[]; /* of its chunks; a value of one chunk has its own */
+};
+
+enum wombat_status vlog_value_open(struct vlog *v, const struct value_pointer *p, struct vlog_value **out)
+{
+	size_t sums = vlog_chunk_count(p->size) * VLOG_CHUNK_CRC_SIZE;
+	struct vlog_value *value = mem_alloc(sizeof *value + (sums ? sums : VLOG_CHUNK_CRC_SIZE));
+	if (!value)
+		return fail_no_memory();
+	value->log = v;
+	value->pointer = *p;
+	value->verify = atomic_load_explicit(v->verify, memory_order_relaxed);
+	if (!vlog_pin_file(v, p->file)) {
+		mem_free(value);
+		return fail(WOMBAT_CORRUPTION, "value log file %06" PRIu64 " is missing", p->file);
+	}
+	put_u32(value->sums, p->crc);
+	enum wombat_status s = WOMBAT_OK;
+	if (sums)
+		s = read_bytes(v, p->file, p->offset + p->size, sums, value->sums);
+	/* Always: without them nothing of the value could be verified later. */
+	if (s == WOMBAT_OK && sums)
+		s = check_sum(v, p, p->size, value->sums, sums, p->crc);
+	if (s != WOMBAT_OK) {
+		vlog_value_close(value);
+		return s;
+	}
+	*out = value;
+	return WOMBAT_OK;
+}
+
+enum wombat_status vlog_value_read(struct vlog_value *value, uint64_t offset, size_t size, void *out)
+{
+	const struct value_pointer *p = &value->pointer;
+	uint64_t begin = offset, end = offset + size;
+	if (value->verify) { /* Whole chunks, since only these can be. */
+		begin -= begin % VLOG_CHUNK_SIZE;
+		end += VLOG_CHUNK_SIZE - 1 - (end + VLOG_CHUNK_SIZE - 1) % VLOG_CHUNK_SIZE;
+		if (end > p->size)
+			end = p->size;
+	}
+	bool fits = begin == offset && end == offset + size;
+	uint8_t *memory = fits ? out : mem_alloc((size_t)(end - begin));
+	if (!memory)
+		return fail_no_memory();
+	enum wombat_status s = read_bytes(value->log, p->file, p->offset + begin, (size_t)(end - begin), memory);
+	if (s == WOMBAT_OK && value->verify)
+		s = check_chunks(value->log, p, value->sums, (size_t)(begin / VLOG_CHUNK_SIZE), memory, (size_t)(end - begin));
+	if (s == WOMBAT_OK && !fits)
+		memcpy(out, memory + (offset - begin), size);
+	if (!fits)
+		mem_free(memory);
+	return s;
+}
+
+void vlog_value_close(struct vlog_value *value)
+{
+	if (!value)
+		return;
+	vlog_unpin_file(value->log, value->pointer.file);
+	mem_free(value);
 }

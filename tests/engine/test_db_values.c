@@ -196,6 +196,41 @@ static void test_files_partly_live_are_collected(void **state)
 	world_done(&w);
 }
 
+/* A value is read in parts wherever it is, and stays what it was while it is open. */
+static void test_in_parts(void **state)
+{
+	(void)state;
+	static const size_t sizes[] = { 10, SIZE, 150000 }; /* in the memtable, in the log, in several chunks */
+	struct world w;
+	world_init(&w);
+	for (int flushed = 0; flushed < 2; flushed++)
+		for (int k = 0; k < 3; k++) {
+			struct wombat_value *value;
+			uint8_t *want = malloc(sizes[k]), got[3000];
+			size_t n;
+			values_fill(want, sizes[k], (uint64_t)k);
+			put(&w, k, sizes[k], (uint64_t)k);
+			if (flushed)
+				assert_ok(wombat_flush(w.db));
+			assert_ok(wombat_value_open(w.db, NULL, WOMBAT_USER, key_of(k), &value));
+			assert_int_equal(wombat_value_record(value)->value_size, sizes[k]);
+			put(&w, k, 77, 9);
+			assert_ok(wombat_compact(w.db, 0, (struct wombat_slice){ NULL, 0 }, (struct wombat_slice){ NULL, 0 }));
+			for (size_t at = 0; at < sizes[k]; at += n) {
+				assert_ok(wombat_value_read(value, at, got, sizeof got, &n));
+				assert_true(n > 0 && (n == sizeof got || at + n == sizes[k]));
+				assert_memory_equal(got, want + at, n);
+			}
+			assert_ok(wombat_value_read(value, sizes[k], got, 1, &n));
+			assert_int_equal(n, 0);
+			wombat_value_close(value);
+			free(want);
+		}
+	struct wombat_value *none;
+	assert_status(wombat_value_open(w.db, NULL, WOMBAT_USER, WOMBAT_STR("none"), &none), WOMBAT_NOT_FOUND);
+	world_done(&w);
+}
+
 /* A snapshot and an iterator see the value that was, after it was overwritten and everything compacted. */
 static void test_readers_keep_what_they_see(void **state)
 {
@@ -260,7 +295,7 @@ static void test_check_finds_damage(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_threshold), cmocka_unit_test(test_without_the_value),
+		cmocka_unit_test(test_threshold), cmocka_unit_test(test_without_the_value), cmocka_unit_test(test_in_parts),
 		cmocka_unit_test(test_space_is_reclaimed), cmocka_unit_test(test_files_partly_live_are_collected),
 		cmocka_unit_test(test_readers_keep_what_they_see), cmocka_unit_test(test_check_finds_damage),
 	};

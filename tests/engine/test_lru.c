@@ -283,7 +283,7 @@ static void test_hints(void **state)
 	enum { COUNT = 300, ROOM = 20 };
 	struct lru *c = cache_of(ROOM * COST, 1);
 	struct value values[COUNT] = { 0 }, first = { 0 };
-	struct lru_hint hint = { 0 }, hints[COUNT] = { 0 };
+	struct lru_hint hint = { NULL }, hints[COUNT] = { { NULL } };
 	assert_null(lru_lookup_hinted(c, key_of(1000), &hint));
 	lru_release(c, insert(c, &first, 1000, CHARGE));
 	for (int i = 0; i < 3; i++) { /* found by its key, then by the hint */

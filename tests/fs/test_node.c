@@ -558,10 +558,13 @@ static void test_a_number_in_use_is_not_given_away(void **state)
 static void test_failed_allocations(void **state)
 {
 	struct fs_mount *f = *state;
+	/* Too long for the room in the node. */
+	static const char name_text[] = "a name of more than forty-eight bytes with what its key has";
+	static const char other[] = "another name of more than forty-eight bytes with what its key has";
 	struct node *root = fs_mount_root(f), *n = NULL;
 	for (unsigned i = 0; !n; i++) {
 		alloc_fail_arm(i);
-		n = new_node(f, root, "name", false);
+		n = new_node(f, root, name_text, false);
 		assert_true(alloc_fail_disarm() == !n);
 		assert_true(i < 10);
 		assert_int_equal(f->m.counts.nodes, n ? 1 : 0);
@@ -570,24 +573,25 @@ static void test_failed_allocations(void **state)
 	n->lookups = 1;
 	node_mark_fresh(n);
 	alloc_fail_arm(0);
-	assert_int_equal(node_move(&f->m, n, root, "other", 5, KEYPATH_NAME, (const uint8_t *)"other", 5), ENOMEM);
+	assert_int_equal(node_move(&f->m, n, root, other, strlen(other), KEYPATH_NAME, (const uint8_t *)other,
+				   strlen(other)), ENOMEM);
 	assert_true(alloc_fail_disarm());
-	assert_ptr_equal(node_find(&f->m, root, "name", 4), n);
-	assert_null(node_find(&f->m, root, "other", 5));
+	assert_ptr_equal(node_find(&f->m, root, name_text, strlen(name_text)), n);
+	assert_null(node_find(&f->m, root, other, strlen(other)));
 	assert_true(n->fresh && root->fresh_list == n);
 	node_clear_fresh(n);
 	/* A table that cannot grow does without. */
 	for (int i = 0; i < 1100; i++) {
 		char name[16];
 		snprintf(name, sizeof name, "%d", i);
-		alloc_fail_arm(2); /* the node, its name, the table */
-		struct node *other = new_node(f, root, name, false);
+		alloc_fail_arm(1); /* the node, the table */
+		struct node *more = new_node(f, root, name, false);
 		alloc_fail_disarm();
-		assert_non_null(other);
-		other->lookups = 1;
+		assert_non_null(more);
+		more->lookups = 1;
 	}
 	assert_int_equal(f->m.nodes->bucket_count, 1024);
-	assert_ptr_equal(node_find(&f->m, root, "name", 4), n);
+	assert_ptr_equal(node_find(&f->m, root, name_text, strlen(name_text)), n);
 	struct key_buf key = { 0 };
 	alloc_fail_arm(0);
 	assert_int_equal(node_dir_key(n, &key), ENOMEM);

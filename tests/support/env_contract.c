@@ -212,6 +212,30 @@ static void test_reader_of_an_empty_file(void **state)
 }
 
 /* What is open stays as it is when its name goes or is given to another file. */
+/* A file that is appended to while it is read: what was flushed is seen. */
+static void test_reader_of_a_growing_file(void **state)
+{
+	struct env_world *w = *state;
+	const struct env_calls *calls = w->env->calls;
+	struct env_writer *writer;
+	struct env_reader *reader;
+	uint8_t scratch[64];
+	const uint8_t *bytes;
+	assert_ok(calls->writer_open(w->env, env_path(w, "grows"), 4096, 0, &writer));
+	assert_ok(calls->writer_write(writer, "first", 5));
+	assert_ok(calls->writer_flush(writer));
+	assert_ok(calls->reader_open(w->env, env_path(w, "grows"), 0, &reader));
+	assert_status(calls->reader_read(reader, 0, 11, scratch, &bytes), WOMBAT_CORRUPTION);
+	assert_ok(calls->writer_write(writer, "second", 6));
+	assert_ok(calls->writer_flush(writer));
+	assert_ok(calls->reader_read(reader, 0, 11, scratch, &bytes));
+	assert_memory_equal(bytes, "firstsecond", 11);
+	assert_status(calls->reader_read(reader, 0, 12, scratch, &bytes), WOMBAT_CORRUPTION);
+	assert_status(calls->reader_read(reader, UINT64_MAX - 5, 12, scratch, &bytes), WOMBAT_CORRUPTION);
+	calls->reader_close(reader);
+	assert_ok(calls->writer_close(writer));
+}
+
 static void test_open_files_outlive_their_names(void **state)
 {
 	struct env_world *w = *state;
@@ -554,6 +578,7 @@ int env_contract_run(const char *name, void (*begin)(struct env_world *w), void 
 		CONTRACT(test_append),
 		CONTRACT(test_reader),
 		CONTRACT(test_reader_of_an_empty_file),
+		CONTRACT(test_reader_of_a_growing_file),
 		CONTRACT(test_open_files_outlive_their_names),
 		CONTRACT(test_segment),
 		CONTRACT(test_segment_of_a_written_file),
