@@ -240,6 +240,11 @@ WOMBAT_API uint32_t wombat_batch_count(const struct wombat_batch *batch);
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_batch_put(struct wombat_batch *batch,
 	unsigned keyspace, struct wombat_slice key, struct wombat_slice value,
 	const struct wombat_put_info *info); /* info may be NULL */
+/* Puts an opened value of the same database (wombat_value_open) under a key: one in the value log is neither read nor
+ * written, both keys then have it. It must stay open until the batch was written for the last time. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_batch_put_value(struct wombat_batch *batch,
+	unsigned keyspace, struct wombat_slice key, struct wombat_value *value,
+	const struct wombat_put_info *info); /* info may be NULL; its `borrow` holds for a value that is copied */
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_batch_delete(struct wombat_batch *batch,
 	unsigned keyspace, struct wombat_slice key);
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_batch_delete_range(struct wombat_batch *batch,

@@ -101,6 +101,17 @@ int control_refuse(struct mount *m, int error, const char *format, ...)
 	return error;
 }
 
+char *control_copy(const char *data, size_t size)
+{
+	char *text = malloc(size + 1);
+	if (!text)
+		return NULL;
+	if (size)
+		memcpy(text, data, size);
+	text[size] = 0;
+	return text;
+}
+
 int control_refuse_status(struct mount *m, enum wombat_status status)
 {
 	if (status == WOMBAT_OK)

@@ -175,7 +175,7 @@ static int parse_lines(struct mount *m, char *text, struct batch *b)
 CONTROL_APPLY(control_config_apply)
 {
 	struct batch b = { 0 };
-	char *text = strndup(data, size);
+	char *text = control_copy(data, size);
 	(void)e;
 	int error = text ? parse_lines(m, text, &b) : control_refuse(m, ENOMEM, "out of memory");
 	if (!error)
@@ -301,7 +301,7 @@ static int apply_object(struct mount *m, const cJSON *object)
 
 CONTROL_APPLY(control_config_apply_json)
 {
-	char *text = strndup(data, size);
+	char *text = control_copy(data, size);
 	const char *end = NULL;
 	(void)e;
 	if (!text)
@@ -336,7 +336,7 @@ CONTROL_RENDER(control_tune_render)
 
 CONTROL_APPLY(control_tune_apply)
 {
-	char *text = strndup(data, size);
+	char *text = control_copy(data, size);
 	if (!text)
 		return control_refuse(m, ENOMEM, "out of memory");
 	const char *value = trim(text);

@@ -139,7 +139,7 @@ static int find_verb(struct mount *m, const struct command *c, const struct verb
 /* Every line on its own copy: once to judge, once to run. */
 static int each_line(struct mount *m, const char *data, size_t size, bool run)
 {
-	char *text = strndup(data, size);
+	char *text = control_copy(data, size);
 	if (!text)
 		return control_refuse(m, ENOMEM, "out of memory");
 	int error = 0;

@@ -30,6 +30,8 @@ struct control_state {
 
 /* Keeps the sentence and returns `error`. */
 int control_refuse(struct mount *m, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* What was written, as a string to be freed; NULL: no memory. */
+char *control_copy(const char *data, size_t size);
 /* The errno for a status about an option or a verb, the engine's sentence kept. */
 int control_refuse_status(struct mount *m, enum wombat_status status);
 

@@ -158,9 +158,26 @@ int file_write(struct mount *m, struct node *n, const void *data, size_t size, u
 
 /* ---- Committing ---------------------------------------------------------------------------- */
 
-static int commit_changes(struct mount *m, struct node *n, struct namei_batch *b, struct store_bytes value)
+int file_content(struct mount *m, struct node *n, struct store_change *out)
 {
-	int error = node_is_dir(n) ? namei_put_dir(m, b, n) : namei_put_file(m, b, n, value);
+	const uint8_t *data = NULL;
+	size_t size = 0;
+	/* Of nothing: that pins the value, and leaves a large one where it is. */
+	int error = file_read(m, n, 0, 0, &data, &size);
+	if (error)
+		return error;
+	if (n->staged)
+		out->value = (struct store_bytes){ n->data, n->attr.size };
+	else if (n->has_held && !n->held.value.data && n->held.value_size)
+		out->held = &n->held;
+	else if (n->has_held)
+		out->value = n->held.value;
+	return 0;
+}
+
+static int commit_changes(struct mount *m, struct node *n, struct namei_batch *b, const struct store_change *content)
+{
+	int error = node_is_dir(n) ? namei_put_dir(m, b, n) : namei_put_file(m, b, n, content);
 	if (!error && n->attr.ino && !n->ino_recorded)
 		error = namei_record_ino(m, b, n->attr.ino);
 	if (!error)
@@ -173,11 +190,10 @@ int file_commit(struct mount *m, struct node *n)
 	if ((!n->data_dirty && !n->attr_dirty) || n->unlinked)
 		return 0;
 	struct namei_batch batch = { 0 };
-	const uint8_t *data = NULL;
-	size_t size = 0;
-	int error = node_is_dir(n) ? 0 : file_read(m, n, 0, SIZE_MAX, &data, &size);
+	struct store_change content = { .op = STORE_PUT };
+	int error = node_is_dir(n) ? 0 : file_content(m, n, &content);
 	if (!error)
-		error = commit_changes(m, n, &batch, (struct store_bytes){ data, size });
+		error = commit_changes(m, n, &batch, &content);
 	namei_batch_done(&batch);
 	if (error) {
 		atomic_fetch_add_explicit(&m->counts.commit_failures, 1, memory_order_relaxed);

@@ -18,6 +18,8 @@ int file_write(struct mount *m, struct node *n, const void *data, size_t size, u
  * for a file. */
 int file_read(struct mount *m, struct node *n, uint64_t offset, size_t size, const uint8_t **out, size_t *out_size);
 
+/* What a record of the file is to hold, into `value` or `held` of a put: its own, or the node's until that changes. */
+int file_content(struct mount *m, struct node *n, struct store_change *out);
 /* Gives back what reading a whole large value took, but not what reading files takes again and again. */
 void file_trim(struct mount *m);
 

@@ -85,10 +85,11 @@ static int add_attr(struct mount *m, struct namei_batch *b, const struct node *n
 	return blob ? own(b, blob) : 0;
 }
 
-int namei_put_file(struct mount *m, struct namei_batch *b, struct node *n, struct store_bytes value)
+int namei_put_file(struct mount *m, struct namei_batch *b, struct node *n, const struct store_change *content)
 {
 	struct key_buf key = { 0 };
-	struct store_change change = { .op = STORE_PUT, .space = STORE_USER, .value = value };
+	struct store_change change = { .op = STORE_PUT, .space = STORE_USER, .value = content->value,
+				       .held = content->held };
 	int error = add_attr(m, b, n, &change);
 	if (!error)
 		error = node_file_key(n, &key);
@@ -461,7 +462,7 @@ int namei_make(struct mount *m, struct node *dir, const char *name, mode_t mode,
 	struct store_bytes value = { (const uint8_t *)target, target ? strlen(target) : 0 };
 	n->attr.size = value.size;
 	if (!S_ISDIR(mode))
-		error = namei_put_file(m, &b, n, value);
+		error = namei_put_file(m, &b, n, &(struct store_change){ .value = value });
 	else if (n->kind == KEYPATH_NAME)
 		error = namei_put_dir(m, &b, n);
 	/* A chunk's directory has no record: it is there for what will lie below it, while it is live. */
@@ -636,11 +637,9 @@ static int keep_ino(struct mount *m, struct namei_batch *b, struct node *n, cons
 /* The file's record at the new place, with its content: staged or stored. */
 static int put_moved_file(struct mount *m, struct namei_batch *b, struct node *n, const struct place *p)
 {
-	const uint8_t *data;
-	size_t size;
 	struct key_buf key = { 0 };
 	struct store_change change = { .op = STORE_PUT, .space = STORE_USER };
-	int error = file_read(m, n, 0, SIZE_MAX, &data, &size);
+	int error = file_content(m, n, &change);
 	if (!error)
 		error = add_attr(m, b, n, &change);
 	if (!error)
@@ -651,7 +650,6 @@ static int put_moved_file(struct mount *m, struct namei_batch *b, struct node *n
 		key_done(&key);
 		return error;
 	}
-	change.value = (struct store_bytes){ data, size };
 	return add_keyed(b, change, &key);
 }
 

@@ -23,7 +23,7 @@ struct namei_batch {
 };
 void namei_batch_done(struct namei_batch *b);
 /* Records: a file with this value, a directory, a taken inode number; and their removal. */
-int namei_put_file(struct mount *m, struct namei_batch *b, struct node *n, struct store_bytes value);
+int namei_put_file(struct mount *m, struct namei_batch *b, struct node *n, const struct store_change *content);
 int namei_put_dir(struct mount *m, struct namei_batch *b, struct node *n);
 int namei_record_ino(struct mount *m, struct namei_batch *b, uint64_t ino);
 int namei_commit(struct mount *m, struct namei_batch *b);

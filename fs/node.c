@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum { BUCKETS_MIN = 1024, INO_RESERVED = 4096, STAGE_MIN = 4096 };
 
@@ -453,6 +454,16 @@ void node_drop_held(struct mount *m, struct node *n)
 	n->has_held = false;
 }
 
+/* A large stage is filled page after page: in large pages that is a fault for each 512 of the others. A hint. */
+static void want_huge_pages(uint8_t *data, size_t size)
+{
+	enum { HUGE_PAGE = 2 << 20 };
+	uintptr_t begin = ((uintptr_t)data + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1);
+	uintptr_t end = ((uintptr_t)data + size) & ~(uintptr_t)(HUGE_PAGE - 1);
+	if (begin < end)
+		madvise((void *)begin, end - begin, MADV_HUGEPAGE);
+}
+
 int node_reserve(struct mount *m, struct node *n, size_t size)
 {
 	if (size <= n->data_capacity)
@@ -465,6 +476,7 @@ int node_reserve(struct mount *m, struct node *n, size_t size)
 	uint8_t *moved = realloc(n->data, capacity);
 	if (!moved)
 		return ENOMEM;
+	want_huge_pages(moved, capacity);
 	atomic_fetch_add_explicit(&m->counts.staged_bytes, capacity - n->data_capacity, memory_order_relaxed);
 	n->data = moved;
 	n->data_capacity = capacity;

@@ -62,6 +62,7 @@ struct store_change {
 	enum { STORE_PUT, STORE_DELETE, STORE_DELETE_PREFIX } op; /* _PREFIX: all keys that start with key */
 	enum store_space space;
 	struct store_bytes key, value, attr;
+	struct store_entry *held;      /* puts: not NULL: the value of an entry from hold(), which is neither read nor written */
 	uint64_t time_ns, expiry_ns;   /* puts; time 0: now */
 	enum store_guard guard;
 	uint64_t guard_version;

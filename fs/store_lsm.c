@@ -216,6 +216,8 @@ static enum wombat_status add_change(struct wombat_batch *b, const struct store_
 					.borrow = true };
 	switch (c->op) {
 	case STORE_PUT:
+		if (c->held)
+			return wombat_batch_put_value(b, c->space, slice(c->key), c->held->parts, &info);
 		return wombat_batch_put(b, c->space, slice(c->key), slice(c->value), &info);
 	case STORE_DELETE:
 		return wombat_batch_delete(b, c->space, slice(c->key));

@@ -142,6 +142,9 @@ enum wombat_status db_lock_holder(struct env *env, const char *dir, char *out_te
 
 /* ---- db_read.c ---- */
 
+/* As wombat_get, counted as one; with `out_elsewhere` a value in the value log is not fetched, but told there. */
+MUST_CHECK enum wombat_status db_get(struct wombat *db, const struct wombat_read_options *options, unsigned keyspace,
+	struct wombat_slice key, struct wombat_record *out_record, struct record *out_elsewhere);
 /* The present view, counted. */
 struct read_view *db_view_acquire(struct wombat *db);
 void db_view_release(struct read_view *view);

@@ -174,8 +174,8 @@ static enum wombat_status get(struct wombat *db, const struct wombat_read_option
 	return s;
 }
 
-static enum wombat_status counted_get(struct wombat *db, const struct wombat_read_options *options, unsigned keyspace,
-				      struct wombat_slice key, struct wombat_record *out_record, struct record *out_elsewhere)
+enum wombat_status db_get(struct wombat *db, const struct wombat_read_options *options, unsigned keyspace,
+			  struct wombat_slice key, struct wombat_record *out_record, struct record *out_elsewhere)
 {
 	uint64_t begin = stats_begin();
 	struct db_key k;
@@ -196,7 +196,7 @@ static enum wombat_status counted_get(struct wombat *db, const struct wombat_rea
 enum wombat_status wombat_get(struct wombat *db, const struct wombat_read_options *options, unsigned keyspace,
 			      struct wombat_slice key, struct wombat_record *out_record)
 {
-	return counted_get(db, options, keyspace, key, out_record, NULL);
+	return db_get(db, options, keyspace, key, out_record, NULL);
 }
 
 void wombat_record_release(struct wombat_record *r)
@@ -229,65 +229,6 @@ enum wombat_status wombat_get_copy(struct wombat *db, const struct wombat_read_o
 	}
 	wombat_record_release(&r);
 	return s;
-}
-
-/* ---- In parts ------------------------------------------------------------------------------ */
-
-struct wombat_value {
-	struct wombat_record record;
-	struct vlog_value *elsewhere; /* NULL: the record has it */
-};
-
-enum wombat_status wombat_value_open(struct wombat *db, const struct wombat_read_options *options, unsigned keyspace,
-				     struct wombat_slice key, struct wombat_value **out_value)
-{
-	struct record r;
-	struct wombat_value *value = mem_zalloc(sizeof *value);
-	if (!value)
-		return fail_no_memory();
-	/* Held until the file is pinned: the record alone does not keep it. */
-	struct read_view *view = db_view_acquire(db);
-	enum wombat_status s = counted_get(db, options, keyspace, key, &value->record, &r);
-	if (s == WOMBAT_OK && r.elsewhere) {
-		s = vlog_value_open(db->values, &r.pointer, &value->elsewhere);
-		if (s != WOMBAT_OK)
-			wombat_record_release(&value->record);
-	}
-	db_view_release(view);
-	if (s != WOMBAT_OK) {
-		mem_free(value);
-		return s;
-	}
-	*out_value = value;
-	return WOMBAT_OK;
-}
-
-const struct wombat_record *wombat_value_record(const struct wombat_value *value)
-{
-	return &value->record;
-}
-
-enum wombat_status wombat_value_read(struct wombat_value *value, uint64_t offset, void *out, size_t size, size_t *out_read)
-{
-	uint64_t total = value->record.value_size;
-	size_t left = offset >= total ? 0 : total - offset < size ? (size_t)(total - offset) : size;
-	enum wombat_status s = WOMBAT_OK;
-	if (left && value->elsewhere)
-		s = vlog_value_read(value->elsewhere, offset, left, out);
-	else if (left)
-		memcpy(out, value->record.value.data + offset, left);
-	if (s == WOMBAT_OK)
-		*out_read = left;
-	return s;
-}
-
-void wombat_value_close(struct wombat_value *value)
-{
-	if (!value)
-		return;
-	vlog_value_close(value->elsewhere);
-	wombat_record_release(&value->record);
-	mem_free(value);
 }
 
 /* ---- Prefixes ------------------------------------------------------------------------------ */

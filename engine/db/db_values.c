@@ -68,22 +68,30 @@ enum wombat_status db_values_verify(struct vlog *values, struct wombat_slice bod
 bool db_batch_needs_placing(struct wombat *db, const struct wombat_batch *batch)
 {
 	uint64_t threshold = atomic_load_explicit(&db->live.value_threshold, memory_order_relaxed);
-	return batch->lent_count > 0 || (threshold && batch->largest_value >= threshold);
+	return batch->lent_count > 0 || batch->shared_count > 0 || (threshold && batch->largest_value >= threshold);
+}
+
+/* Room to note one more file. */
+static enum wombat_status grow_files(struct placed_batch *out)
+{
+	if (out->count < out->capacity)
+		return WOMBAT_OK;
+	size_t capacity = out->capacity ? 2 * out->capacity : 4;
+	uint64_t *files = mem_realloc(out->files, capacity * sizeof *files);
+	if (!files)
+		return fail_no_memory();
+	out->files = files;
+	out->capacity = capacity;
+	return WOMBAT_OK;
 }
 
 static enum wombat_status append_value(struct wombat *db, const struct batch_change *change, struct record *r,
 				       struct placed_batch *out)
 {
 	struct db_key key;
-	if (out->count == out->capacity) {
-		size_t capacity = out->capacity ? 2 * out->capacity : 4;
-		uint64_t *files = mem_realloc(out->files, capacity * sizeof *files);
-		if (!files)
-			return fail_no_memory();
-		out->files = files;
-		out->capacity = capacity;
-	}
-	enum wombat_status s = db_key_init(&key, change->keyspace, change->key);
+	enum wombat_status s = grow_files(out);
+	if (s == WOMBAT_OK)
+		s = db_key_init(&key, change->keyspace, change->key);
 	if (s != WOMBAT_OK)
 		return s;
 	s = vlog_append(db->values, key.slice, r->value, &r->pointer);
@@ -96,6 +104,17 @@ static enum wombat_status append_value(struct wombat *db, const struct batch_cha
 	return WOMBAT_OK;
 }
 
+static enum wombat_status share_value(struct wombat *db, const struct record *r, struct placed_batch *out)
+{
+	enum wombat_status s = grow_files(out);
+	if (s != WOMBAT_OK)
+		return s;
+	if (!vlog_share(db->values, r->pointer.file))
+		return fail(WOMBAT_INVALID, "a value that is put again is of another database, or was closed too early");
+	out->files[out->count++] = r->pointer.file;
+	return WOMBAT_OK;
+}
+
 static enum wombat_status place_put(struct wombat *db, const struct wombat_batch *batch, uint64_t threshold,
 				    const struct batch_change *change, struct placed_batch *out)
 {
@@ -103,11 +122,14 @@ static enum wombat_status place_put(struct wombat *db, const struct wombat_batch
 	enum wombat_status s = record_decode(change->value, &r);
 	if (s != WOMBAT_OK)
 		return s;
-	if (r.elsewhere) {
+	bool shared = r.elsewhere && r.pointer.file != WRITE_BATCH_LENT;
+	if (shared) {
+		s = share_value(db, &r, out);
+	} else if (r.elsewhere) {
 		r.value = batch->lent[r.pointer.offset];
 		r.elsewhere = false;
 	}
-	if (threshold && r.value.size >= threshold)
+	if (!shared && threshold && r.value.size >= threshold)
 		s = append_value(db, change, &r, out);
 	size_t size = write_batch_put_size(change->key, &r);
 	if (s == WOMBAT_OK)

@@ -86,35 +86,59 @@ static enum wombat_status lend(struct wombat_batch *b, struct record *r)
 	return WOMBAT_OK;
 }
 
+static enum wombat_status put_record(struct wombat_batch *b, unsigned keyspace, struct wombat_slice key,
+				     const struct record *r)
+{
+	size_t size = write_batch_put_size(key, r);
+	enum wombat_status s = buf_reserve(&b->body, size);
+	if (s != WOMBAT_OK)
+		return s;
+	write_batch_put_encode(b->body.data + b->body.size, keyspace, key, r);
+	b->body.size += size;
+	b->count++;
+	note_key(b, key.size);
+	if (r->attr.size > b->largest_attr)
+		b->largest_attr = r->attr.size < UINT32_MAX ? (uint32_t)r->attr.size : UINT32_MAX;
+	if (record_value_size(r) > b->largest_value)
+		b->largest_value = record_value_size(r);
+	return WOMBAT_OK;
+}
+
+static void take_info(struct record *r, const struct wombat_put_info *info)
+{
+	if (!info)
+		return;
+	r->time_ns = info->time_ns;
+	r->expiry_ns = info->expiry_ns;
+	r->attr = info->attr;
+}
+
 enum wombat_status wombat_batch_put(struct wombat_batch *b, unsigned keyspace, struct wombat_slice key,
 				    struct wombat_slice value, const struct wombat_put_info *info)
 {
-	struct record r = { .value = value };
-	if (info) {
-		r.time_ns = info->time_ns;
-		r.expiry_ns = info->expiry_ns;
-		r.attr = info->attr;
-	}
 	enum { LENT_MIN = 4096 }; /* what is smaller is copied in less time than it is kept track of */
+	struct record r = { .value = value };
+	take_info(&r, info);
 	enum wombat_status s = check_keyspace(keyspace);
 	if (s == WOMBAT_OK && info && info->borrow && value.size >= LENT_MIN)
 		s = lend(b, &r);
-	if (s != WOMBAT_OK)
-		return s;
-	size_t size = write_batch_put_size(key, &r);
-	s = buf_reserve(&b->body, size);
-	if (s != WOMBAT_OK)
-		return s;
-	write_batch_put_encode(b->body.data + b->body.size, keyspace, key, &r);
-	b->body.size += size;
-	b->count++;
-	b->lent_count += r.elsewhere;
-	note_key(b, key.size);
-	if (r.attr.size > b->largest_attr)
-		b->largest_attr = r.attr.size < UINT32_MAX ? (uint32_t)r.attr.size : UINT32_MAX;
-	if (value.size > b->largest_value)
-		b->largest_value = value.size;
-	return WOMBAT_OK;
+	if (s == WOMBAT_OK)
+		s = put_record(b, keyspace, key, &r);
+	if (s == WOMBAT_OK)
+		b->lent_count += r.elsewhere;
+	return s;
+}
+
+enum wombat_status write_batch_put_shared(struct wombat_batch *b, unsigned keyspace, struct wombat_slice key,
+					  struct record *record, const struct wombat_put_info *info)
+{
+	take_info(record, info);
+	enum wombat_status s = check_keyspace(keyspace);
+	if (s == WOMBAT_OK)
+		s = put_record(b, keyspace, key, record);
+	if (s == WOMBAT_OK)
+		b->shared_count++;
+	return s;
 }
 
 enum wombat_status wombat_batch_delete(struct wombat_batch *b, unsigned keyspace, struct wombat_slice key)

@@ -23,12 +23,17 @@ struct wombat_batch {
 	 * that is its index here; a body with such records is not one for write_batch_apply() or the log. */
 	struct wombat_slice *lent;
 	size_t lent_count, lent_capacity;
+	uint32_t shared_count;   /* changes that point to values which are in the value log already */
 };
 #define WRITE_BATCH_LENT UINT64_MAX
 
 /* Encodes a single put or delete at `p`; write_batch_put_size() bytes. For writes without a batch. */
 size_t write_batch_put_size(struct wombat_slice key, const struct record *record);
 void write_batch_put_encode(uint8_t *p, unsigned keyspace, struct wombat_slice key, const struct record *record);
+
+/* A put that points to a value in the value log, `record->pointer`; the rest of the record comes from `info`. */
+MUST_CHECK enum wombat_status write_batch_put_shared(struct wombat_batch *b, unsigned keyspace, struct wombat_slice key,
+	struct record *record, const struct wombat_put_info *info);
 
 /* One decoded change. Slices point into the body; `key` and `end` without the keyspace byte. */
 struct batch_change {

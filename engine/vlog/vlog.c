@@ -242,6 +242,16 @@ static struct vlog_file *find_locked(struct vlog *v, uint64_t number)
 	return f;
 }
 
+bool vlog_share(struct vlog *v, uint64_t file)
+{
+	mutex_lock(&v->mu);
+	struct vlog_file *f = find_locked(v, file);
+	if (f)
+		f->in_flight++;
+	mutex_unlock(&v->mu);
+	return f != NULL;
+}
+
 void vlog_written(struct vlog *v, uint64_t file, uint64_t sequence)
 {
 	mutex_lock(&v->mu);

@@ -40,6 +40,9 @@ void vlog_free(struct vlog *v);
  * nothing points to what may have been written of it. */
 MUST_CHECK enum wombat_status vlog_append(struct vlog *v, struct wombat_slice key, struct wombat_slice value,
 	struct value_pointer *out);
+/* Another change is to point into a file that is pinned or pointed to: as if a value had been appended, without one.
+ * False: there is no such file. */
+bool vlog_share(struct vlog *v, uint64_t file);
 /* The change that points into the file was made with at most that sequence number; 0: it failed, or it is made in a
  * table, whose writer holds the log by vlog_hold(). */
 void vlog_written(struct vlog *v, uint64_t file, uint64_t sequence);
@@ -62,6 +65,7 @@ struct vlog_value;
 MUST_CHECK enum wombat_status vlog_value_open(struct vlog *v, const struct value_pointer *p, struct vlog_value **out);
 /* Bytes that are all within the value. */
 MUST_CHECK enum wombat_status vlog_value_read(struct vlog_value *value, uint64_t offset, size_t size, void *out);
+const struct value_pointer *vlog_value_pointer(const struct vlog_value *value);
 void vlog_value_close(struct vlog_value *value); /* NULL is fine */
 
 /* While held no file is removed: for who makes pointers that no version shows yet. */

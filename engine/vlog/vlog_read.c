@@ -13,6 +13,7 @@ enum {
 	READERS_MAX = 64,
 	READER_CHARGE = 1 << 20,  /* far more than what the cache adds for an entry */
 	CACHED_PART = 64,         /* a value may take this part of the cache at most */
+	READ_AHEAD = 4 << 20,     /* of a value that is read in order */
 };
 
 struct open_file {
@@ -151,15 +152,24 @@ struct vlog_value {
 	struct vlog *log;
 	struct value_pointer pointer;
 	bool verify;
+	/* Relaxed, both. Where the last read ended: one that goes on there is followed by more. And which chunks were
+	 * verified since it was opened, a byte each, behind their checksums: these need not be read whole again. */
+	atomic_uint_fast64_t next;
+	atomic_uchar *verified;
 	uint8_t sums[]; /* of its chunks; a value of one chunk has its own */
 };
 
 enum wombat_status vlog_value_open(struct vlog *v, const struct value_pointer *p, struct vlog_value **out)
 {
 	size_t sums = vlog_chunk_count(p->size) * VLOG_CHUNK_CRC_SIZE;
-	struct vlog_value *value = mem_alloc(sizeof *value + (sums ? sums : VLOG_CHUNK_CRC_SIZE));
+	size_t sum_room = sums ? sums : VLOG_CHUNK_CRC_SIZE, chunks = sum_room / VLOG_CHUNK_CRC_SIZE;
+	struct vlog_value *value = mem_alloc(sizeof *value + sum_room + chunks);
 	if (!value)
 		return fail_no_memory();
+	value->verified = (atomic_uchar *)(value->sums + sum_room);
+	for (size_t i = 0; i < chunks; i++)
+		atomic_init(&value->verified[i], 0);
+	atomic_init(&value->next, 0);
 	value->log = v;
 	value->pointer = *p;
 	value->verify = atomic_load_explicit(v->verify, memory_order_relaxed);
@@ -182,11 +192,42 @@ enum wombat_status vlog_value_open(struct vlog *v, const struct value_pointer *p
 	return WOMBAT_OK;
 }
 
+static bool is_verified(const struct vlog_value *value, uint64_t begin, uint64_t end)
+{
+	for (uint64_t i = begin / VLOG_CHUNK_SIZE; i * VLOG_CHUNK_SIZE < end; i++)
+		if (!atomic_load_explicit(&value->verified[i], memory_order_relaxed))
+			return false;
+	return true;
+}
+
+static void note_verified(struct vlog_value *value, uint64_t begin, uint64_t end)
+{
+	for (uint64_t i = begin / VLOG_CHUNK_SIZE; i * VLOG_CHUNK_SIZE < end; i++)
+		atomic_store_explicit(&value->verified[i], 1, memory_order_relaxed);
+}
+
+/* What comes after a read that went on where the last one ended is asked for now, so that the disk works meanwhile. */
+static void read_ahead(struct vlog_value *value, uint64_t offset, uint64_t end)
+{
+	const struct value_pointer *p = &value->pointer;
+	struct lru_handle *h;
+	bool goes_on = atomic_exchange_explicit(&value->next, end, memory_order_relaxed) == offset;
+	if (!goes_on || end >= p->size || acquire_reader(value->log, p->file, &h) != WOMBAT_OK)
+		return;
+	uint64_t left = p->size - end;
+	struct open_file *o = lru_value(h);
+	o->env->calls->reader_prefetch(o->reader, p->offset + end, left < READ_AHEAD ? (size_t)left : READ_AHEAD);
+	lru_release(value->log->readers, h);
+}
+
 enum wombat_status vlog_value_read(struct vlog_value *value, uint64_t offset, size_t size, void *out)
 {
 	const struct value_pointer *p = &value->pointer;
 	uint64_t begin = offset, end = offset + size;
-	if (value->verify) { /* Whole chunks, since only these can be. */
+	bool verify = value->verify && !is_verified(value, begin, end);
+	if (size >= VLOG_CHUNK_SIZE)
+		read_ahead(value, offset, end);
+	if (verify) { /* Whole chunks, since only these can be. */
 		begin -= begin % VLOG_CHUNK_SIZE;
 		end += VLOG_CHUNK_SIZE - 1 - (end + VLOG_CHUNK_SIZE - 1) % VLOG_CHUNK_SIZE;
 		if (end > p->size)
@@ -197,13 +238,20 @@ enum wombat_status vlog_value_read(struct vlog_value *value, uint64_t offset, si
 	if (!memory)
 		return fail_no_memory();
 	enum wombat_status s = read_bytes(value->log, p->file, p->offset + begin, (size_t)(end - begin), memory);
-	if (s == WOMBAT_OK && value->verify)
+	if (s == WOMBAT_OK && verify)
 		s = check_chunks(value->log, p, value->sums, (size_t)(begin / VLOG_CHUNK_SIZE), memory, (size_t)(end - begin));
+	if (s == WOMBAT_OK && verify)
+		note_verified(value, begin, end);
 	if (s == WOMBAT_OK && !fits)
 		memcpy(out, memory + (offset - begin), size);
 	if (!fits)
 		mem_free(memory);
 	return s;
+}
+
+const struct value_pointer *vlog_value_pointer(const struct vlog_value *value)
+{
+	return &value->pointer;
 }
 
 void vlog_value_close(struct vlog_value *value)

@@ -231,6 +231,49 @@ static void test_in_parts(void **state)
 	world_done(&w);
 }
 
+/* A value is put under other keys without being written again, and each key keeps it as long as it likes. */
+static void test_shared(void **state)
+{
+	(void)state;
+	struct world w;
+	struct wombat_value *value;
+	struct wombat_put_info info = { .attr = WOMBAT_STR("its own") };
+	world_init(&w);
+	put(&w, 1, SIZE, 1);
+	put(&w, 2, 20, 2);
+	assert_ok(wombat_flush(w.db));
+	double before = stat_of(&w, "value_log.bytes_total");
+	for (int from = 1; from <= 2; from++) {
+		struct wombat_batch *b = wombat_batch_new();
+		assert_ok(wombat_value_open(w.db, NULL, WOMBAT_USER, key_of(from), &value));
+		assert_ok(wombat_batch_put_value(b, WOMBAT_USER, key_of(10 + from), value, &info));
+		assert_ok(wombat_batch_delete(b, WOMBAT_USER, key_of(from)));
+		assert_ok(wombat_write(w.db, b, 0, NULL));
+		wombat_batch_free(b);
+		wombat_value_close(value);
+	}
+	assert_true(stat_of(&w, "value_log.bytes_total") == before);
+	for (int round = 0; round < 3; round++) {
+		struct wombat_record r;
+		assert_value(&w, NULL, 11, SIZE, 1);
+		assert_value(&w, NULL, 12, 20, 2);
+		assert_ok(wombat_get(w.db, NULL, WOMBAT_USER, key_of(11), &r));
+		assert_int_equal(r.attr.size, info.attr.size);
+		wombat_record_release(&r);
+		assert_status(wombat_get(w.db, NULL, WOMBAT_USER, key_of(1), &r), WOMBAT_NOT_FOUND);
+		/* Everything that could remove the file or write the value anew happens. */
+		for (int i = 0; i < 40; i++)
+			put(&w, 100 + i % 3, SIZE, (uint64_t)i);
+		assert_ok(wombat_compact(w.db, 0, (struct wombat_slice){ NULL, 0 }, (struct wombat_slice){ NULL, 0 }));
+		assert_ok(wombat_wait_idle(w.db));
+		if (round == 1) {
+			assert_ok(wombat_close(w.db));
+			world_open(&w);
+		}
+	}
+	world_done(&w);
+}
+
 /* A snapshot and an iterator see the value that was, after it was overwritten and everything compacted. */
 static void test_readers_keep_what_they_see(void **state)
 {
@@ -296,6 +339,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_threshold), cmocka_unit_test(test_without_the_value), cmocka_unit_test(test_in_parts),
+		cmocka_unit_test(test_shared),
 		cmocka_unit_test(test_space_is_reclaimed), cmocka_unit_test(test_files_partly_live_are_collected),
 		cmocka_unit_test(test_readers_keep_what_they_see), cmocka_unit_test(test_check_finds_damage),
 	};
