@@ -57,7 +57,7 @@ enum wombat_status {
 	WOMBAT_WOULD_BLOCK,    /* WOMBAT_READ_CACHED, and the answer is not in memory: ask again without */
 	WOMBAT_READ_ONLY,      /* opened read-only, or made read-only by an earlier background error */
 	WOMBAT_NO_SPACE,       /* the disk or a quota is full: free space, then reopen */
-	WOMBAT_NO_MEMORY,      /* an allocation failed: nothing was changed */
+	WOMBAT_NO_MEMORY,      /* an allocation failed: nothing was changed (but see wombat_write) */
 	WOMBAT_IO,             /* the operating system reported an error on a file */
 	WOMBAT_CORRUPTION,     /* bytes on disk are not what was written: run `wombat check` */
 	WOMBAT_UNSUPPORTED,    /* written by a newer version, or with a feature that this one lacks */
@@ -256,8 +256,9 @@ WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_batch_delete_range(struct
  * May wait when flushes or compactions are behind (see the stall statistics).
  *   WOMBAT_TOO_BIG      a key, value or attribute blob over its limit; nothing was applied
  *   WOMBAT_READ_ONLY    see there; the sentence has the first cause
- *   WOMBAT_NO_SPACE, WOMBAT_IO   nothing is visible; after a failed sync the database is read-only, and
- *                       what a later open finds may or may not hold the batch, whole or not at all
+ *   WOMBAT_NO_SPACE, WOMBAT_IO, WOMBAT_NO_MEMORY   nothing is visible; after a failed sync, or when memory ran out
+ *                       behind the log, the database is read-only, and what a later open finds may or may not
+ *                       hold the batch, whole or not at all
  */
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_write(struct wombat *db,
 	const struct wombat_batch *batch, unsigned flags, uint64_t *out_sequence);

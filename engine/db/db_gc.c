@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "engine/base/alloc.h"
+#include "engine/base/array.h"
 #include "engine/db/db_impl.h"
 
 struct number_list {
@@ -17,16 +18,12 @@ struct number_list {
 static void number_add(void *arg, uint64_t number)
 {
 	struct number_list *l = arg;
-	if (l->count == l->capacity) {
-		size_t capacity = l->capacity ? 2 * l->capacity : 64;
-		uint64_t *items = mem_realloc(l->items, capacity * sizeof *items);
-		if (!items) {
-			l->failed = true;
-			return;
-		}
-		l->items = items;
-		l->capacity = capacity;
+	uint64_t *items = array_reserve(l->items, l->count, &l->capacity, sizeof *items);
+	if (!items) {
+		l->failed = true;
+		return;
 	}
+	l->items = items;
 	l->items[l->count++] = number;
 }
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "engine/base/alloc.h"
+#include "engine/base/array.h"
 #include "engine/db/db_impl.h"
 
 static uint64_t next_file_number(void *arg)
@@ -74,14 +75,10 @@ bool db_batch_needs_placing(struct wombat *db, const struct wombat_batch *batch)
 /* Room to note one more file. */
 static enum wombat_status grow_files(struct placed_batch *out)
 {
-	if (out->count < out->capacity)
-		return WOMBAT_OK;
-	size_t capacity = out->capacity ? 2 * out->capacity : 4;
-	uint64_t *files = mem_realloc(out->files, capacity * sizeof *files);
+	uint64_t *files = array_reserve(out->files, out->count, &out->capacity, sizeof *files);
 	if (!files)
 		return fail_no_memory();
 	out->files = files;
-	out->capacity = capacity;
 	return WOMBAT_OK;
 }
 
@@ -186,16 +183,12 @@ static void judge_file(void *arg, uint64_t file, uint64_t bytes)
 	/* What no table points into is removed as it is. */
 	if (!live || live->bytes >= bytes || (double)(bytes - live->bytes) < c->threshold * (double)bytes || c->threshold >= 1)
 		return;
-	if (c->count == c->capacity) {
-		size_t capacity = c->capacity ? 2 * c->capacity : 8;
-		uint64_t *files = mem_realloc(c->files, capacity * sizeof *files);
-		if (!files) {
-			c->status = fail_no_memory();
-			return;
-		}
-		c->files = files;
-		c->capacity = capacity;
+	uint64_t *files = array_reserve(c->files, c->count, &c->capacity, sizeof *files);
+	if (!files) {
+		c->status = fail_no_memory();
+		return;
 	}
+	c->files = files;
 	c->files[c->count++] = file;
 }
 

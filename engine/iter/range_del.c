@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "engine/base/alloc.h"
+#include "engine/base/array.h"
 
 struct range_fragments {
 	atomic_int refs;
@@ -51,14 +52,10 @@ enum wombat_status range_del_set_add(struct range_del_set *set, struct range_del
 {
 	if (slice_compare(item.begin, item.end) >= 0)
 		return WOMBAT_OK;
-	if (set->count == set->capacity) {
-		size_t capacity = set->capacity ? 2 * set->capacity : 8;
-		struct range_del *items = mem_realloc(set->items, capacity * sizeof *items);
-		if (!items)
-			return fail_no_memory();
-		set->items = items;
-		set->capacity = capacity;
-	}
+	struct range_del *items = array_reserve(set->items, set->count, &set->capacity, sizeof *items);
+	if (!items)
+		return fail_no_memory();
+	set->items = items;
 	struct range_del copy = { .sequence = item.sequence };
 	enum wombat_status s = copy_key(&set->keys, item.begin, &copy.begin);
 	if (s == WOMBAT_OK)

@@ -2,6 +2,7 @@
 #include "engine/mem/write_batch.h"
 
 #include "engine/base/alloc.h"
+#include "engine/base/array.h"
 
 /* ---- Building ------------------------------------------------------------------------------ */
 
@@ -72,14 +73,10 @@ void write_batch_put_encode(uint8_t *p, unsigned keyspace, struct wombat_slice k
 /* Makes the record one of a lent value. */
 static enum wombat_status lend(struct wombat_batch *b, struct record *r)
 {
-	if (b->lent_count == b->lent_capacity) {
-		size_t capacity = b->lent_capacity ? 2 * b->lent_capacity : 4;
-		struct wombat_slice *lent = mem_realloc(b->lent, capacity * sizeof *lent);
-		if (!lent)
-			return fail_no_memory();
-		b->lent = lent;
-		b->lent_capacity = capacity;
-	}
+	struct wombat_slice *lent = array_reserve(b->lent, b->lent_count, &b->lent_capacity, sizeof *lent);
+	if (!lent)
+		return fail_no_memory();
+	b->lent = lent;
 	b->lent[b->lent_count] = r->value;
 	r->elsewhere = true;
 	r->pointer = (struct value_pointer){ WRITE_BATCH_LENT, b->lent_count, r->value.size, 0 };

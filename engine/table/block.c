@@ -21,6 +21,7 @@
 #include <assert.h>
 
 #include "engine/base/alloc.h"
+#include "engine/base/array.h"
 #include "engine/table/prefix.h"
 #include "engine/table/table_format.h"
 
@@ -317,14 +318,10 @@ enum block_result block_iter_seek(struct block_iter *b, struct wombat_slice key,
 
 static enum block_result back_push(struct block_iter *b)
 {
-	if (b->back_count == b->back_capacity) {
-		size_t capacity = b->back_capacity ? b->back_capacity * 2 : 16;
-		struct block_back *back = mem_realloc(b->back, capacity * sizeof(*back));
-		if (!back)
-			return BLOCK_NO_MEMORY;
-		b->back = back;
-		b->back_capacity = capacity;
-	}
+	struct block_back *back = array_reserve(b->back, b->back_count, &b->back_capacity, sizeof *back);
+	if (!back)
+		return BLOCK_NO_MEMORY;
+	b->back = back;
 	struct block_back *e = &b->back[b->back_count];
 	*e = (struct block_back){
 		.entry = b->entry,

@@ -17,6 +17,7 @@
 #include <assert.h>
 
 #include "engine/base/alloc.h"
+#include "engine/base/array.h"
 #include "engine/base/ikey.h"
 #include "engine/table/prefix.h"
 
@@ -59,14 +60,10 @@ static inline uint8_t *put_length(uint8_t *p, size_t length)
 static enum wombat_status add_restart(struct block_builder *b)
 {
 	assert(b->bytes.size < TABLE_BLOCK_MAX);
-	if (b->restart_count == b->restart_capacity) {
-		size_t capacity = b->restart_capacity ? b->restart_capacity * 2 : 32;
-		struct block_restart *restarts = mem_realloc(b->restarts, capacity * sizeof(*restarts));
-		if (!restarts)
-			return fail_no_memory();
-		b->restarts = restarts;
-		b->restart_capacity = capacity;
-	}
+	struct block_restart *restarts = array_reserve(b->restarts, b->restart_count, &b->restart_capacity, sizeof *restarts);
+	if (!restarts)
+		return fail_no_memory();
+	b->restarts = restarts;
 	b->restarts[b->restart_count++].offset = (uint32_t)b->bytes.size;
 	return WOMBAT_OK;
 }

@@ -16,6 +16,7 @@
 #include <assert.h>
 
 #include "engine/base/alloc.h"
+#include "engine/base/array.h"
 #include "engine/base/coding.h"
 
 enum { LINE_BITS = FILTER_LINE_SIZE * 8, PROBES_MAX = 24, BITS_X100_MIN = 100, BITS_X100_MAX = 6400 };
@@ -88,14 +89,10 @@ void filter_builder_done(struct filter_builder *b)
 
 enum wombat_status filter_builder_add(struct filter_builder *b, uint64_t hash)
 {
-	if (b->count == b->capacity) {
-		size_t capacity = b->capacity ? b->capacity * 2 : 1024;
-		uint64_t *hashes = mem_realloc(b->hashes, capacity * sizeof(*hashes));
-		if (!hashes)
-			return fail_no_memory();
-		b->hashes = hashes;
-		b->capacity = capacity;
-	}
+	uint64_t *hashes = array_reserve(b->hashes, b->count, &b->capacity, sizeof *hashes);
+	if (!hashes)
+		return fail_no_memory();
+	b->hashes = hashes;
 	b->hashes[b->count++] = hash;
 	return WOMBAT_OK;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/base/alloc.h"
+#include "engine/base/array.h"
 
 void value_refs_done(struct value_refs *r)
 {
@@ -39,14 +40,10 @@ enum wombat_status value_refs_add(struct value_refs *r, struct value_ref more)
 		r->items[at].count += more.count;
 		return WOMBAT_OK;
 	}
-	if (r->count == r->capacity) {
-		size_t capacity = r->capacity ? 2 * r->capacity : 4;
-		struct value_ref *items = mem_realloc(r->items, capacity * sizeof *items);
-		if (!items)
-			return fail_no_memory();
-		r->items = items;
-		r->capacity = capacity;
-	}
+	struct value_ref *items = array_reserve(r->items, r->count, &r->capacity, sizeof *items);
+	if (!items)
+		return fail_no_memory();
+	r->items = items;
 	memmove(r->items + at + 1, r->items + at, (r->count - at) * sizeof *r->items);
 	r->items[at] = more;
 	r->count++;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "engine/base/alloc.h"
+#include "engine/base/array.h"
 #include "engine/version/manifest.h"
 #include "engine/version/version_set.h"
 
@@ -52,14 +53,10 @@ static enum wombat_status add_file(struct replay *r, const struct version_edit_f
 	size_t at = find(r, added->file->number);
 	if (at < r->count && r->files[at].number == added->file->number)
 		return fail(WOMBAT_CORRUPTION, "it adds table %06" PRIu64 ", which is there already", added->file->number);
-	if (r->count == r->capacity) {
-		size_t capacity = r->capacity ? 2 * r->capacity : 64;
-		struct replay_file *files = mem_realloc(r->files, capacity * sizeof *files);
-		if (!files)
-			return fail_no_memory();
-		r->files = files;
-		r->capacity = capacity;
-	}
+	struct replay_file *files = array_reserve(r->files, r->count, &r->capacity, sizeof *files);
+	if (!files)
+		return fail_no_memory();
+	r->files = files;
 	memmove(r->files + at + 1, r->files + at, (r->count - at) * sizeof *r->files);
 	r->files[at] = (struct replay_file){ added->file->number, added->level, file_meta_ref(added->file) };
 	r->count++;

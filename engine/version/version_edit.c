@@ -11,6 +11,7 @@
 #include <inttypes.h>
 
 #include "engine/base/alloc.h"
+#include "engine/base/array.h"
 #include "engine/base/coding.h"
 #include "engine/base/ikey.h"
 #include "engine/version/manifest_format.h"
@@ -32,27 +33,12 @@ void version_edit_done(struct version_edit *e)
 	version_edit_init(e);
 }
 
-/* Room for one more item; the array doubles. */
-static enum wombat_status grow(void **items, size_t count, size_t *capacity, size_t item_size)
-{
-	if (count < *capacity)
-		return WOMBAT_OK;
-	size_t more = *capacity ? 2 * *capacity : 8;
-	void *moved = mem_realloc(*items, more * item_size);
-	if (!moved)
-		return fail_no_memory();
-	*items = moved;
-	*capacity = more;
-	return WOMBAT_OK;
-}
-
 enum wombat_status version_edit_add_file(struct version_edit *e, unsigned level, struct file_meta *file)
 {
-	void *items = e->added;
-	enum wombat_status s = grow(&items, e->added_count, &e->added_capacity, sizeof *e->added);
+	struct version_edit_file *items = array_reserve(e->added, e->added_count, &e->added_capacity, sizeof *items);
+	if (!items)
+		return fail_no_memory();
 	e->added = items;
-	if (s != WOMBAT_OK)
-		return s;
 	e->added[e->added_count].level = level;
 	e->added[e->added_count++].file = file_meta_ref(file);
 	return WOMBAT_OK;
@@ -76,11 +62,10 @@ enum wombat_status version_edit_add(struct version_edit *e, unsigned level, uint
 
 enum wombat_status version_edit_remove(struct version_edit *e, unsigned level, uint64_t number)
 {
-	void *items = e->removed;
-	enum wombat_status s = grow(&items, e->removed_count, &e->removed_capacity, sizeof *e->removed);
+	struct version_edit_removal *items = array_reserve(e->removed, e->removed_count, &e->removed_capacity, sizeof *items);
+	if (!items)
+		return fail_no_memory();
 	e->removed = items;
-	if (s != WOMBAT_OK)
-		return s;
 	e->removed[e->removed_count].level = level;
 	e->removed[e->removed_count++].number = number;
 	return WOMBAT_OK;

@@ -23,6 +23,7 @@
 #include <stdlib.h>
 
 #include "engine/base/alloc.h"
+#include "engine/base/array.h"
 #include "engine/env/filename.h"
 #include "engine/wal/wal_segment.h"
 
@@ -56,16 +57,12 @@ static void add_file(void *arg, const char *name)
 	uint64_t number;
 	if (r->status != WOMBAT_OK || filename_parse(name, &number) != FILE_WAL)
 		return;
-	if (r->count == r->capacity) {
-		size_t capacity = r->capacity ? 2 * r->capacity : 16;
-		struct wal_segment **segments = mem_realloc(r->segments, capacity * sizeof *segments);
-		if (!segments) {
-			r->status = fail_no_memory();
-			return;
-		}
-		r->segments = segments;
-		r->capacity = capacity;
+	struct wal_segment **segments = array_reserve(r->segments, r->count, &r->capacity, sizeof *segments);
+	if (!segments) {
+		r->status = fail_no_memory();
+		return;
 	}
+	r->segments = segments;
 	struct wal_segment *s = mem_zalloc(sizeof *s);
 	if (!s) {
 		r->status = fail_no_memory();

@@ -46,16 +46,18 @@ static void test_no_memory(void **state)
 {
 	(void)state;
 	struct value_refs refs = { 0 };
-	for (uint64_t file = 1; file <= 4; file++)
-		assert_ok(value_refs_add(&refs, (struct value_ref){ file, 10, 1 }));
+	assert_ok(value_refs_add(&refs, (struct value_ref){ 1, 10, 1 }));
+	while (refs.count < refs.capacity) /* full: one more needs memory */
+		assert_ok(value_refs_add(&refs, (struct value_ref){ 1 + refs.count, 10, 1 }));
+	size_t full = refs.count;
 	mem_test_hook = refuse;
-	enum wombat_status grown = value_refs_add(&refs, (struct value_ref){ 9, 10, 1 });
+	enum wombat_status grown = value_refs_add(&refs, (struct value_ref){ 900, 10, 1 });
 	enum wombat_status same = value_refs_add(&refs, (struct value_ref){ 4, 10, 1 });
 	mem_test_hook = NULL;
 	assert_status(grown, WOMBAT_NO_MEMORY);
 	assert_ok(same);
-	assert_int_equal(refs.count, 4);
-	assert_true(value_refs_find(&refs, 4)->bytes == 20 && !value_refs_find(&refs, 9));
+	assert_int_equal(refs.count, full);
+	assert_true(value_refs_find(&refs, 4)->bytes == 20 && !value_refs_find(&refs, 900));
 	value_refs_done(&refs);
 }
 
