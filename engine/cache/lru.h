@@ -58,7 +58,6 @@ void lru_erase(struct lru *c, struct lru_key key);
 /* Evicts what is over the new budget. */
 void lru_set_capacity(struct lru *c, uint64_t capacity_bytes);
 uint64_t lru_capacity(const struct lru *c);
-/* Walks all entries for pinned_bytes. */
 void lru_counts(struct lru *c, struct lru_counts *out);
 
 /* Keeps bytes alive: those of an entry, or with no owner memory of its own. Zeroed: holds nothing. */
