@@ -124,17 +124,18 @@ static enum wombat_status make_caches(struct wombat *db)
 	return table_cache_new(db->env, db->dir, (unsigned)o->max_open_files, &tables, &db->tables);
 }
 
-/* Without WOMBAT_CREATE nothing is made, not even the lock file. */
+/* Without WOMBAT_CREATE, or read-only, nothing is made, not even the lock file. */
 static enum wombat_status check_presence(struct wombat *db, unsigned flags)
 {
 	char path[FILENAME_PATH_MAX];
 	uint64_t size;
+	bool create = (flags & WOMBAT_CREATE) && !db->read_only;
 	if (!filename_path(path, db->dir, FILE_CURRENT, 0))
 		return fail(WOMBAT_INVALID, "the path %s is too long", db->dir);
 	enum wombat_status s = db->env->calls->file_size(db->env, path, &size);
 	if (s == WOMBAT_OK && (flags & WOMBAT_CREATE) && (flags & WOMBAT_MUST_CREATE))
 		return fail(WOMBAT_EXISTS, "there is a database in %s already", db->dir);
-	if (s == WOMBAT_NOT_FOUND && !(flags & WOMBAT_CREATE))
+	if (s == WOMBAT_NOT_FOUND && !create)
 		return fail(WOMBAT_NOT_FOUND, "there is no database in %s", db->dir);
 	if (s == WOMBAT_NOT_FOUND)
 		return db->env->calls->dir_create(db->env, db->dir);
