@@ -25,7 +25,7 @@ struct compaction_context {
 	uint64_t now_ns;
 	struct throttle *throttle;            /* may be NULL */
 	struct vlog *values;                  /* may be NULL: no value is elsewhere */
-	const uint64_t *collect;              /* value log files, ascending: live values in them are written anew */
+	const uint64_t *collect;              /* value log files: live values in them are written anew */
 	size_t collect_count;
 	const atomic_bool *cancel;            /* set when the database closes: the job ends with WOMBAT_BUSY */
 };

@@ -220,18 +220,11 @@ static enum wombat_status compact_inputs_locked(struct wombat *db, struct compac
 	struct compaction_result result = { 0 };
 	struct version_edit edit;
 	version_edit_init(&edit);
-	uint64_t *collect = NULL;
-	size_t collect_count = 0;
 	enum wombat_status s = context_init(db, &context);
 	if (s != WOMBAT_OK)
 		goto out;
-	s = db_values_to_collect_locked(db, &collect, &collect_count);
-	if (s != WOMBAT_OK) {
-		context_done(&context);
-		goto out;
-	}
+	uint64_t *collect = db_values_to_collect_locked(db, &context.collect_count);
 	context.collect = collect;
-	context.collect_count = collect_count;
 	db->compactions_running++;
 	vlog_hold(db->values); /* What it writes anew there shows in no version before it is applied. */
 	if (in->trivial_move) {
@@ -279,11 +272,10 @@ static bool compact_once(struct wombat *db)
 			.oldest_sequence = db_oldest_snapshot(db),
 			.tombstone_ratio = 0.5,
 		};
-		uint64_t *collect = NULL;
-		s = db_values_to_collect_locked(db, &collect, &options.collect_count);
+		uint64_t *collect = db_values_to_collect_locked(db, &options.collect_count);
 		options.collect = collect;
 		struct version *v = version_set_current(db->versions);
-		found = s == WOMBAT_OK && picker_pick(&db->picker, db->versions, v, &options, &in, &s);
+		found = picker_pick(&db->picker, db->versions, v, &options, &in, &s);
 		version_unref(v);
 		mem_free(collect);
 	}

@@ -181,9 +181,8 @@ bool db_batch_needs_placing(struct wombat *db, const struct wombat_batch *batch)
 MUST_CHECK enum wombat_status db_place(struct wombat *db, const struct wombat_batch *batch, struct placed_batch *out);
 /* `sequence`: of the batch's last change; 0: it was not written. */
 void db_place_done(struct wombat *db, struct placed_batch *p, uint64_t sequence);
-/* Value log files to be collected, ascending, from mem_alloc. */
-MUST_CHECK enum wombat_status db_values_to_collect_locked(struct wombat *db, uint64_t **out, size_t *out_count)
-	REQUIRES(&db->state_mu);
+/* Value log files to be collected, from mem_alloc; without memory for the list none, this time. */
+uint64_t *db_values_to_collect_locked(struct wombat *db, size_t *out_count) REQUIRES(&db->state_mu);
 /* Removes the files that nothing can point into. */
 void db_values_remove_dead(struct wombat *db);
 /* Live bytes of the current version. */

@@ -192,7 +192,7 @@ static void judge_file(void *arg, uint64_t file, uint64_t bytes)
 	c->files[c->count++] = file;
 }
 
-enum wombat_status db_values_to_collect_locked(struct wombat *db, uint64_t **out, size_t *out_count)
+uint64_t *db_values_to_collect_locked(struct wombat *db, size_t *out_count)
 {
 	struct candidates c = { .threshold = db->options.value_log_space_reclaim_threshold };
 	struct version *v = version_set_current(db->versions);
@@ -202,13 +202,10 @@ enum wombat_status db_values_to_collect_locked(struct wombat *db, uint64_t **out
 	if (c.status == WOMBAT_OK && c.refs.count)
 		vlog_each_settled(db->values, flushed, judge_file, &c);
 	value_refs_done(&c.refs);
-	if (c.status != WOMBAT_OK) {
-		mem_free(c.files);
-		return c.status;
-	}
-	*out = c.files;
+	if (c.status != WOMBAT_OK)
+		c.count = 0;
 	*out_count = c.count;
-	return WOMBAT_OK;
+	return c.files;
 }
 
 static bool has_ref(void *arg, uint64_t file)

@@ -31,7 +31,7 @@ static struct wombat_slice name_of(int key)
 	static char text[4][8];
 	static unsigned turn;
 	char *out = text[turn++ % 4];
-	snprintf(out, 8, "k%03d", key);
+	snprintf(out, 8, "k%03u", (unsigned)key % 1000);
 	return WOMBAT_STR(out);
 }
 
@@ -237,6 +237,17 @@ static void test_each_failure(void **state)
 	for (int i = 0; i < 400; i++)
 		change(x);
 	int live = 0, count;
+	/* No background work beside the failures: that has tests of its own. */
+	assert_ok(wombat_flush(x->w.db));
+	wombat_pause_compaction(x->w.db);
+	assert_ok(wombat_wait_idle(x->w.db));
+	for (int i = 0; i < 60; i++) { /* some in the memtable as well */
+		uint8_t bytes[4000];
+		int key = i * 2;
+		uint64_t value = x->now.value[key] = ++x->values;
+		values_fill(bytes, size_of(value), value);
+		assert_ok(wombat_put(x->w.db, WOMBAT_USER, name_of(key), WOMBAT_SLICE(bytes, size_of(value))));
+	}
 	for (int i = 0; i < KEYS; i++)
 		live += x->now.value[i] != 0;
 	enum wombat_status s = WOMBAT_NO_MEMORY;
