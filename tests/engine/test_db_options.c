@@ -271,7 +271,6 @@ static void test_out_of_memory(void **state)
 	struct db_world w;
 	struct wombat_setting settings[] = { { "max_key_size", "16" }, { "num_compactors", "9" } };
 	db_world_init(&w, NULL);
-	mem_test_hook = fail_nth;
 	enum wombat_status s = WOMBAT_NO_MEMORY;
 	unsigned failures = 0;
 	for (unsigned n = 1; s != WOMBAT_OK; n++) {
@@ -287,7 +286,6 @@ static void test_out_of_memory(void **state)
 		assert_true(failed == (s != WOMBAT_OK));
 		failures += failed;
 	}
-	mem_test_hook = NULL;
 	assert_true(failures > 0);
 	expect_option(&w, "num_compactors", "9");
 	db_world_done(&w);
@@ -304,5 +302,6 @@ int main(void)
 		cmocka_unit_test(test_sources),
 		cmocka_unit_test(test_out_of_memory),
 	};
+	mem_test_hook = fail_nth; /* before there are other threads */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -194,6 +194,7 @@ static void arm(struct db_world *w, const char *op, const char *part, unsigned s
 	f->hits = 0;
 	f->hold = hold;
 	f->status = status;
+	pthread_cond_broadcast(&f->changed);
 	pthread_mutex_unlock(&f->mu);
 	env_mem_on_call(w->env, on_call, f);
 }

@@ -60,7 +60,8 @@ void db_world_write_file(struct db_world *w, const char *name, const void *data,
 
 /*
  * From here on calls whose name begins with `op` on paths that hold `part` fail, `skip` of them let through first;
- * with db_world_hold they wait instead, until db_world_let_go. One of either at a time.
+ * with db_world_hold they wait instead, until db_world_let_go. One of either at a time: what is held when another begins
+ * goes on without a failure.
  */
 void db_world_fail(struct db_world *w, const char *op, const char *part, unsigned skip, enum wombat_status status);
 void db_world_hold(struct db_world *w, const char *op, const char *part);
