@@ -391,7 +391,9 @@ static unsigned left; /* so many succeed, then one fails */
 static enum wombat_status fail_call(void *arg, const char *op, const char *path)
 {
 	(void)arg;
-	return left-- == 0 ? (fail)(WOMBAT_IO, "%s: %s failed", path, op) : WOMBAT_OK;
+	(void)op;
+	(void)path;
+	return left-- == 0 ? WOMBAT_IO : WOMBAT_OK;
 }
 
 static _Bool fail_allocation(size_t size)

@@ -303,7 +303,9 @@ static _Bool fail_allocation(size_t size)
 static enum wombat_status fail_call(void *arg, const char *op, const char *path)
 {
 	(void)arg;
-	return left-- == 0 ? (fail)(WOMBAT_IO, "%s: %s failed", path, op) : WOMBAT_OK;
+	(void)op;
+	(void)path;
+	return left-- == 0 ? WOMBAT_IO : WOMBAT_OK;
 }
 
 static enum wombat_status add_and_sum_up(const struct buf *first, const struct buf *second)
