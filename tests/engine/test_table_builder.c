@@ -227,7 +227,8 @@ static void test_filter_keys(void **state)
 			if (i)
 				last = d.entries[i - 1].key;
 			expected += !slice_equal(key, last);
-			for (size_t at = 1; at < key.size; at++) /* a prefix that the one before has, too, is not new */
+			/* A prefix that the key before has, too, is not new. */
+			for (size_t at = 1; at < key.size; at++)
 				expected += key.data[at] == '/' &&
 					    !(last.size > at && memcmp(last.data, key.data, at + 1) == 0);
 		}
