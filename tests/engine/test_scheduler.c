@@ -86,6 +86,7 @@ struct bench {
 	/* All guarded by mu. */
 	unsigned todo[LANE_COUNT], done[LANE_COUNT], inside[LANE_COUNT], calls[LANE_COUNT];
 	bool held[LANE_COUNT];         /* a piece stays inside until this is false */
+	bool late[LANE_COUNT];         /* a piece comes when a thread has just found none */
 	unsigned most[LANE_COUNT];     /* inside at once */
 	char names[LANE_COUNT][16];    /* of the last thread */
 	bool signals_open;             /* some thread had a signal unblocked */
@@ -121,8 +122,15 @@ static bool run(void *arg, enum scheduler_lane lane)
 		b->inside[lane]--;
 		b->done[lane]++;
 	}
+	bool late = !work && b->late[lane];
+	if (late) {
+		b->late[lane] = false;
+		b->todo[lane]++;
+	}
 	changed(b);
 	pthread_mutex_unlock(&b->mu);
+	if (late)
+		scheduler_wake(b->s, lane);
 	return work;
 }
 
@@ -214,6 +222,20 @@ static void test_work_before_the_start(void **state)
 	bench_done(&b);
 }
 
+/* A wake that comes while a thread finds nothing to do is not lost. */
+static void test_wake_between_looking_and_sleeping(void **state)
+{
+	(void)state;
+	struct bench b;
+	bench_init(&b);
+	for (int lane = 0; lane < LANE_COUNT; lane++)
+		b.late[lane] = true;
+	assert_ok(start(&b, 1, NEVER_MS));
+	for (int lane = 0; lane < LANE_COUNT; lane++)
+		wait_for(&b, &b.done[lane], 1);
+	bench_done(&b);
+}
+
 struct producer {
 	struct bench *b;
 	unsigned pieces;
@@ -227,9 +249,8 @@ static void *produce(void *arg)
 	return NULL;
 }
 
-/* A wake that comes while a thread finds nothing to do is not lost: every piece is done, though each is announced
- * once. */
-static void test_no_wake_is_lost(void **state)
+/* Every piece is done, though each is announced once. */
+static void test_many_wakes(void **state)
 {
 	(void)state;
 	enum { PRODUCERS = 3, PIECES = 900 };
@@ -505,7 +526,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_each_lane_runs),
 		cmocka_unit_test(test_work_before_the_start),
-		cmocka_unit_test(test_no_wake_is_lost),
+		cmocka_unit_test(test_wake_between_looking_and_sleeping),
+		cmocka_unit_test(test_many_wakes),
 		cmocka_unit_test(test_lanes_do_not_wait_for_each_other),
 		cmocka_unit_test(test_upkeep_runs_by_itself),
 		cmocka_unit_test(test_interval_changes),
