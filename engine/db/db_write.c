@@ -317,26 +317,32 @@ static enum wombat_status rotate(struct wombat *db)
 	return s;
 }
 
-static enum wombat_status submit(struct wombat *db, struct write_request *r)
+static enum wombat_status lead(struct wombat *db, struct write_request *r, struct write_group *g)
 {
+	group_add(g, r);
+	/* Here, not before queueing: the leader before may have failed between its log record and the sequence number,
+	 * and nobody may append behind that. */
 	enum wombat_status s = db_check_writable(db);
 	if (s != WOMBAT_OK)
 		return s;
+	if (r->rotate)
+		return rotate(db);
+	group_gather(db, g);
+	return write_group(db, g);
+}
+
+static enum wombat_status submit(struct wombat *db, struct write_request *r)
+{
 	if (!queue_join(db, r)) {
 		if (r->status != WOMBAT_OK)
 			status_set_detail(r->detail);
 		return r->status;
 	}
 	struct write_group g = { .count = 0 };
-	group_add(&g, r);
 	uint64_t first = db->last_sequence + 1;
-	if (r->rotate) {
-		s = rotate(db);
-	} else {
-		group_gather(db, &g);
-		s = write_group(db, &g);
-	}
-	if (s != WOMBAT_OK)
+	enum wombat_status s = lead(db, r, &g);
+	/* What made the database read-only was counted there. */
+	if (s != WOMBAT_OK && atomic_load_explicit(&db->background_status, memory_order_relaxed) == WOMBAT_OK)
 		stats_error(db->stats, s);
 	group_end(db, &g, s, first);
 	return s;
