@@ -1,15 +1,17 @@
 /* The heap, with a hook before each allocation. */
 #include "engine/base/alloc.h"
 
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-_Bool (*mem_test_hook)(size_t size);
+_Bool (*_Atomic mem_test_hook)(size_t size);
 
 static _Bool allowed(size_t size)
 {
-	return !mem_test_hook || mem_test_hook(size);
+	_Bool (*hook)(size_t) = atomic_load_explicit(&mem_test_hook, memory_order_relaxed);
+	return !hook || hook(size);
 }
 
 void *mem_alloc(size_t size)

@@ -15,7 +15,8 @@ void mem_free(void *p); /* NULL is fine */
 /* Aligned to a cache line (64 bytes); for mem_free. */
 void *mem_alloc_aligned(size_t size);
 
-/* Tests: called before each allocation with its size; false makes that allocation fail. NULL: off. */
-extern _Bool (*mem_test_hook)(size_t size);
+/* Tests: called before each allocation with its size, by any thread; false makes that allocation fail. NULL: off.
+ * Atomic, since a test may set it while threads of a database run. */
+extern _Bool (*_Atomic mem_test_hook)(size_t size);
 
 #endif
