@@ -43,7 +43,15 @@ struct gate {
 
 static struct gate gate = { .mu = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
 
-static void pass_gate(void *arg, const char *path)
+/* The engine's own threads sync when they like, a segment made ahead for instance: they are let through. */
+static bool is_engine_thread(void)
+{
+	char name[16] = "";
+	pthread_getname_np(pthread_self(), name, sizeof(name));
+	return strncmp(name, "wombat-", strlen("wombat-")) == 0;
+}
+
+static void pass_gate_any(void *arg, const char *path)
 {
 	struct gate *g = arg;
 	(void)path;
@@ -54,6 +62,12 @@ static void pass_gate(void *arg, const char *path)
 		pthread_cond_wait(&g->changed, &g->mu);
 	g->waiting--;
 	pthread_mutex_unlock(&g->mu);
+}
+
+static void pass_gate(void *arg, const char *path)
+{
+	if (!is_engine_thread())
+		pass_gate_any(arg, path);
 }
 
 static void set_gate(bool closed)
@@ -333,7 +347,7 @@ static void test_command_holds_up_nobody(void **state)
 	w->who.uid = getuid();
 	assert_int_equal(wire_lookup(w, wire_walk(w, ".wombat"), "ctl", &e), 0);
 	assert_int_equal(wire_open_file(w, e.nodeid, O_WRONLY, &fh), 0);
-	env_mem_on_sync(w->env, pass_gate, &gate);
+	env_mem_on_sync(w->env, pass_gate_any, &gate);
 	wire_start_threads(w);
 	set_gate(true);
 	struct fuse_write_in in = { .fh = fh, .size = 6 };
