@@ -53,13 +53,13 @@ struct lru_shard {
 	_Alignas(64) struct mutex mu;
 	/* Guarded by it. */
 	struct lru_handle **buckets;
-	size_t bucket_count, entries, slab_count;
+	size_t bucket_count, slab_count;
 	struct lru_handle *free;
 	struct slab *slabs, *hand_slab;
 	unsigned hand;
 	uint64_t inserts, evictions;
 	/* Changed under it; relaxed reads without it may be late by a moment. */
-	atomic_uint_fast64_t capacity, bytes;
+	atomic_uint_fast64_t capacity, max_entries, bytes, entries;
 };
 
 struct lru {
@@ -102,14 +102,16 @@ static uint64_t relaxed(const atomic_uint_fast64_t *p)
 	return atomic_load_explicit(p, memory_order_relaxed);
 }
 
-static void add_bytes(struct lru_shard *s, uint64_t n)
+/* With the lock: `entries` more, or less, of so many bytes. */
+static void account(struct lru_shard *s, int entries, uint64_t bytes)
 {
-	atomic_store_explicit(&s->bytes, relaxed(&s->bytes) + n, memory_order_relaxed);
+	atomic_store_explicit(&s->bytes, relaxed(&s->bytes) + (uint64_t)entries * bytes, memory_order_relaxed);
+	atomic_store_explicit(&s->entries, relaxed(&s->entries) + (uint64_t)entries, memory_order_relaxed);
 }
 
 static bool over_budget(const struct lru_shard *s)
 {
-	return relaxed(&s->bytes) > relaxed(&s->capacity);
+	return relaxed(&s->bytes) > relaxed(&s->capacity) || relaxed(&s->entries) > relaxed(&s->max_entries);
 }
 
 /* ---- Entries ------------------------------------------------------------------------------- */
@@ -139,8 +141,7 @@ static void unlink_entry(struct lru_shard *s, struct lru_handle **slot)
 {
 	struct lru_handle *h = *slot;
 	*slot = h->chain;
-	s->entries--;
-	add_bytes(s, -(uint64_t)h->charge);
+	account(s, -1, h->charge);
 }
 
 static struct lru_handle *hand_next(struct lru_shard *s)
@@ -205,7 +206,7 @@ static void trim(struct lru_shard *s)
 /* Doubles the table when it is full; staying small for lack of memory is only slower. */
 static void grow(struct lru_shard *s)
 {
-	if (s->entries < s->bucket_count)
+	if (relaxed(&s->entries) < s->bucket_count)
 		return;
 	size_t count = 2 * s->bucket_count;
 	struct lru_handle **buckets = mem_zalloc(count * sizeof *buckets);
@@ -256,6 +257,7 @@ enum wombat_status lru_new(uint64_t capacity_bytes, unsigned shards, struct lru 
 		struct lru_shard *s = &c->shards[i];
 		mutex_init(&s->mu, LOCK_RANK_CACHE);
 		atomic_init(&s->capacity, capacity_bytes / shards);
+		atomic_init(&s->max_entries, UINT64_MAX);
 		s->bucket_count = BUCKETS_MIN;
 		s->buckets = mem_zalloc(BUCKETS_MIN * sizeof *s->buckets);
 		ok &= s->buckets != NULL;
@@ -358,9 +360,8 @@ struct lru_handle *lru_insert(struct lru *c, struct lru_key key, void *value, si
 	h->shard = (uint32_t)(s - c->shards);
 	h->chain = NULL;
 	*slot = h;
-	s->entries++;
 	s->inserts++;
-	add_bytes(s, h->charge);
+	account(s, 1, h->charge);
 	/* Release: a hint may lead here without the lock. */
 	atomic_store_explicit(&h->state, STATE_IN_TABLE | 1, memory_order_release);
 	count_held(c, h->charge);
@@ -439,6 +440,15 @@ void lru_set_capacity(struct lru *c, uint64_t capacity_bytes)
 	}
 }
 
+void lru_set_max_entries(struct lru *c, uint64_t max_entries)
+{
+	for (unsigned i = 0; i <= c->shard_mask; i++) {
+		struct lru_shard *s = &c->shards[i];
+		atomic_store_explicit(&s->max_entries, max_entries / (c->shard_mask + 1), memory_order_relaxed);
+		trim(s);
+	}
+}
+
 uint64_t lru_capacity(const struct lru *c)
 {
 	uint64_t sum = 0;
@@ -461,7 +471,7 @@ void lru_counts(struct lru *c, struct lru_counts *out)
 		out->inserts += s->inserts;
 		out->evictions += s->evictions;
 		out->bytes += relaxed(&s->bytes);
-		out->entries += s->entries;
+		out->entries += relaxed(&s->entries);
 		mutex_unlock(&s->mu);
 	}
 }

@@ -1,5 +1,6 @@
 /*
- * Sharded cache of counted entries with charges and a byte budget, those out first that were not used of late.
+ * Sharded cache of counted entries with charges and a budget of bytes and perhaps of entries, those out first that were
+ * not used of late.
  *
  * An entry is found by a 128-bit key, or by a hint: a place where the caller remembers its handle, which costs
  * neither hash nor lock. Whoever holds a handle keeps the entry alive; the cache drops unheld entries to stay within
@@ -57,6 +58,8 @@ static inline void lru_prefetch(const struct lru_hint *hint)
 void lru_erase(struct lru *c, struct lru_key key);
 /* Evicts what is over the new budget. */
 void lru_set_capacity(struct lru *c, uint64_t capacity_bytes);
+/* A second bound, beside that on bytes, shared out among the shards; to begin there is none. Evicts what is over it. */
+void lru_set_max_entries(struct lru *c, uint64_t max_entries);
 uint64_t lru_capacity(const struct lru *c);
 void lru_counts(struct lru *c, struct lru_counts *out);
 

@@ -185,7 +185,7 @@ static enum wombat_status check_locked(struct checker *c)
 		return s;
 	struct table_options tables = { .verify_checksums = true };
 	struct vlog_options values = { .env = c->env, .dir = c->dir, .verify = &c->verify };
-	s = table_cache_new(c->env, c->dir, 64, &tables, &c->cache);
+	s = table_cache_new(c->env, c->dir, 64, UINT64_MAX, &tables, &c->cache);
 	if (s == WOMBAT_OK)
 		s = vlog_open(&values, &c->values);
 	if (s == WOMBAT_OK)

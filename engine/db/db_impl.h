@@ -69,7 +69,7 @@ struct wombat {
 	bool read_only;
 	uint64_t opened_ns;          /* monotonic */
 	struct env_lock *lock;
-	struct lru *block_cache;
+	struct lru *block_cache, *filter_cache;
 	struct table_cache *tables;
 	struct version_set *versions;
 	struct vlog *values;

@@ -113,15 +113,18 @@ static enum wombat_status make_caches(struct wombat *db)
 	while (shards < o->cache_shards)
 		shards *= 2;
 	enum wombat_status s = lru_new(o->block_cache_size, shards, &db->block_cache);
+	if (s == WOMBAT_OK)
+		s = lru_new(o->filter_cache_size, shards, &db->filter_cache);
 	if (s != WOMBAT_OK)
 		return s;
 	struct table_options tables = {
 		.block_cache = db->block_cache,
+		.filter_cache = db->filter_cache,
 		.counts = &db->table_counts,
 		.env_flags = (o->use_mmap ? ENV_MMAP : 0u) | (o->direct_io && !o->use_mmap ? ENV_DIRECT : 0u),
 		.verify_checksums = o->verify_checksums,
 	};
-	return table_cache_new(db->env, db->dir, (unsigned)o->max_open_files, &tables, &db->tables);
+	return table_cache_new(db->env, db->dir, (unsigned)o->max_open_files, o->table_cache_size, &tables, &db->tables);
 }
 
 /* Without WOMBAT_CREATE, or read-only, nothing is made, not even the lock file. */
@@ -316,6 +319,7 @@ static void db_free(struct wombat *db)
 	version_set_free(db->versions);
 	vlog_free(db->values);
 	table_cache_free(db->tables);
+	lru_free(db->filter_cache);
 	lru_free(db->block_cache);
 	if (db->lock)
 		db->env->calls->unlock(db->lock);

@@ -43,7 +43,8 @@ void db_options_apply_locked(struct wombat *db)
 	throttle_set_rate(&db->compaction_throttle, o->compaction_throttle_bytes_per_sec);
 	throttle_set_rate(&db->write_throttle, o->write_throttle_bytes_per_sec);
 	lru_set_capacity(db->block_cache, o->block_cache_size);
-	table_cache_set_max_open(db->tables, (unsigned)o->max_open_files);
+	lru_set_capacity(db->filter_cache, o->filter_cache_size);
+	table_cache_set_bounds(db->tables, (unsigned)o->max_open_files, o->table_cache_size);
 	table_cache_set_verify(db->tables, o->verify_checksums);
 	if (db->values)
 		vlog_set_file_bytes(db->values, o->value_log_file_size);

@@ -71,19 +71,30 @@ static void emit_latency(const struct emitter *e, const char *operation, const s
 
 static void emit_caches(struct wombat *db, const struct emitter *e)
 {
-	struct lru_counts block, table;
+	struct lru_counts block, table, filter;
 	lru_counts(db->block_cache, &block);
+	lru_counts(db->filter_cache, &filter);
 	table_cache_counts(db->tables, &table);
 	ratio(e, "cache_hit_ratio", (double)block.hits, (double)(block.hits + block.misses),
 	      "Share of block lookups that the block cache answered");
 	counter(e, "block_cache.hits", block.hits, "Blocks found in the cache");
 	counter(e, "block_cache.misses", block.misses, "Blocks read because they were not in the cache");
 	counter(e, "block_cache.evictions", block.evictions, "Blocks dropped to stay within block_cache_size");
+	ratio(e, "block_cache.hit_ratio", (double)block.hits, (double)(block.hits + block.misses), "The same share");
 	gauge(e, "block_cache.bytes", block.bytes, "Bytes of blocks in the cache");
 	gauge(e, "block_cache.pinned_bytes", block.pinned_bytes, "Of these, in use by readers");
 	counter(e, "table_cache.hits", table.hits, "Tables found open");
 	counter(e, "table_cache.misses", table.misses, "Tables opened");
+	ratio(e, "table_cache.hit_ratio", (double)table.hits, (double)(table.hits + table.misses), "Share found open");
 	gauge(e, "table_cache.open", table.entries, "Tables that are open");
+	gauge(e, "table_cache.bytes", table.bytes, "Bytes that they keep in memory: indexes, properties, range tombstones");
+	counter(e, "table_cache.evictions", table.evictions,
+		"Tables closed to stay within table_cache_size and max_open_files");
+	counter(e, "filter_cache.hits", filter.hits, "Pages of filters found in the cache");
+	counter(e, "filter_cache.misses", filter.misses, "Pages of filters that were not in the cache");
+	ratio(e, "filter_cache.hit_ratio", (double)filter.hits, (double)(filter.hits + filter.misses), "Share found");
+	counter(e, "filter_cache.evictions", filter.evictions, "Pages dropped to stay within filter_cache_size");
+	gauge(e, "filter_cache.bytes", filter.bytes, "Bytes of pages in the cache");
 	struct table_totals t;
 	table_counts_read(&db->table_counts, &t);
 	counter(e, "filter.checks", t.filter_checks, "Filters asked for a key");
@@ -92,6 +103,8 @@ static void emit_caches(struct wombat *db, const struct emitter *e)
 	counter(e, "filter.prefix_useful", t.prefix_useful, "Of these, tables ruled out");
 	counter(e, "block_reads_total", t.block_reads, "Blocks read from files");
 	counter(e, "block_read_bytes_total", t.block_read_bytes, "Bytes of them");
+	counter(e, "filter.page_reads", t.filter_page_reads, "Pages of filters read from files");
+	counter(e, "filter.page_failures", t.filter_page_failures, "Of these, not to be had: the filter was not asked");
 	counter(e, "errors.checksum_total", t.checksum_failures, "Blocks whose checksum was wrong");
 }
 
@@ -201,17 +214,19 @@ static void emit_sizes(struct wombat *db, const struct read_view *view, uint64_t
 	for (unsigned level = 0; level < view->version->level_count; level++)
 		for (size_t i = 0; i < view->version->levels[level].count; i++)
 			entries += view->version->levels[level].files[i]->summary.entries;
-	struct lru_counts block;
+	struct lru_counts block, filter, tables;
 	lru_counts(db->block_cache, &block);
-	uint64_t tables = table_cache_memory_bytes(db->tables);
+	lru_counts(db->filter_cache, &filter);
+	table_cache_counts(db->tables, &tables);
 	struct wal_counts wal = { 0 };
 	if (db->wal)
 		wal_writer_counts(db->wal, &wal);
 	uint64_t manifest = version_set_manifest_bytes(db->versions);
-	gauge(e, "memory_usage_bytes", memtables + block.bytes + tables, "Memory of memtables, caches and open tables");
+	gauge(e, "memory_usage_bytes", memtables + block.bytes + filter.bytes + tables.bytes, "Memory of memtables, caches and open tables");
 	gauge(e, "memory.memtables_bytes", memtables, "Changes that are not in tables yet");
 	gauge(e, "memory.block_cache_bytes", block.bytes, "Blocks in the cache");
-	gauge(e, "memory.tables_bytes", tables, "Indexes and filters of open tables");
+	gauge(e, "memory.filter_cache_bytes", filter.bytes, "Pages of filters in the cache");
+	gauge(e, "memory.tables_bytes", tables.bytes, "Indexes of open tables");
 	struct vlog_counts values;
 	vlog_counts(db->values, &values);
 	gauge(e, "disk_usage_bytes", table_bytes + values.bytes + wal.file_bytes + manifest, "Bytes of all files");

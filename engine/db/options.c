@@ -308,11 +308,13 @@ struct preset {
 static const struct wombat_setting preset_default[] = { { NULL, NULL } };
 static const struct wombat_setting preset_memory_optimized[] = {
 	{ "mem_table_size", "4M" }, { "num_memtables", "2" }, { "block_cache_size", "16M" }, { "max_open_files", "64" },
+	{ "table_cache_size", "8M" }, { "filter_cache_size", "8M" },
 	{ "wal_file_size", "4M" }, { "max_table_size", "16M" }, { "write_buffer_size", "128K" },
 	{ "read_ahead_size", "64K" }, { "num_compactors", "1" }, { "cache_shards", "4" }, { NULL, NULL },
 };
 static const struct wombat_setting preset_high_performance[] = {
 	{ "mem_table_size", "256M" }, { "num_memtables", "4" }, { "block_cache_size", "2G" }, { "max_open_files", "10000" },
+	{ "table_cache_size", "1G" }, { "filter_cache_size", "1G" },
 	{ "wal_file_size", "64M" }, { "max_table_size", "128M" }, { "num_compactors", "4" }, { "read_ahead_size", "1M" },
 	{ "bloom_false_positive", "0.003" }, { "num_level_zero_tables_stall", "36" }, { NULL, NULL },
 };

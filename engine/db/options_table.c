@@ -78,8 +78,16 @@ const struct option_entry option_table[] = {
 	    "Memory for table blocks that were read. More: fewer reads from the disk. Less: more of them; 0 keeps only "
 	    "what is in use." },
 	  FIELD(block_cache_size), 0, 1 T, NULL },
+	{ { "table_cache_size", WOMBAT_TYPE_SIZE, "256M", "0..1T", "bytes", true,
+	    "Memory for what open tables keep: their indexes, properties and range tombstones. Less: tables are closed, and "
+	    "opened anew when they are asked, several reads each. 0 keeps open only what is in use." },
+	  FIELD(table_cache_size), 0, 1 T, NULL },
+	{ { "filter_cache_size", WOMBAT_TYPE_SIZE, "256M", "0..1T", "bytes", true,
+	    "Memory for pages of filters. Less: asking a filter may cost a read; below a byte and a quarter for each key "
+	    "(at bloom_false_positive 0.01) some do. More: no gain beyond the size of all filters." },
+	  FIELD(filter_cache_size), 0, 1 T, NULL },
 	{ { "cache_shards", WOMBAT_TYPE_COUNT, "16", "1..256", "", false,
-	    "Parts of the block cache with a lock of their own, rounded up to a power of two. More: less waiting among "
+	    "Parts of the block cache and of the filter cache with a lock of their own, rounded up to a power of two. More: less waiting among "
 	    "threads, less exact choice of what to evict." },
 	  FIELD(cache_shards), 1, 256, NULL },
 	{ { "read_ahead_size", WOMBAT_TYPE_SIZE, "256K", "0..64M", "bytes", true,
@@ -99,8 +107,8 @@ const struct option_entry option_table[] = {
 	    "block cache is then the only cache, and memory is what is set here. false: the page cache helps." },
 	  FIELD(direct_io), 0, 1, NULL },
 	{ { "max_open_files", WOMBAT_TYPE_COUNT, "1000", "16..1000000", "", true,
-	    "Tables kept open, with their index and filter in memory. Less: tables are opened anew, several reads each. "
-	    "More: memory, and the process's limit of open files." },
+	    "Tables kept open, with their index in memory (table_cache_size). Less: tables are opened anew, several reads "
+	    "each. More: memory, and the process's limit of open files." },
 	  FIELD(max_open_files), 16, 1000000, NULL },
 	{ { "write_throttle_bytes_per_sec", WOMBAT_TYPE_SIZE, "0", "0..1T", "bytes/s", true,
 	    "Bytes a second that writers may put together; 0: no limit. Less: leaves the disk to others, and writers wait." },

@@ -18,6 +18,7 @@
 #include "engine/base/alloc.h"
 #include "engine/base/array.h"
 #include "engine/base/coding.h"
+#include "engine/base/crc32c.h"
 
 enum { LINE_BITS = FILTER_LINE_SIZE * 8, PROBES_MAX = 24, BITS_X100_MIN = 100, BITS_X100_MAX = 6400 };
 
@@ -104,14 +105,28 @@ static uint64_t lines_needed(const struct filter_builder *b)
 	return lines ? lines : 1;
 }
 
-size_t filter_builder_bytes(const struct filter_builder *b)
+static uint64_t pages_of(uint64_t lines)
 {
-	return b->count ? lines_needed(b) * FILTER_LINE_SIZE + FILTER_TAIL_SIZE : 0;
+	return (lines + FILTER_PAGE_LINES - 1) / FILTER_PAGE_LINES;
 }
 
-static inline uint8_t *line_of(uint8_t *lines, uint64_t line_count, uint64_t hash)
+/* Everything behind the lines. */
+static size_t end_size(uint64_t pages)
 {
-	return lines + (size_t)FILTER_LINE_SIZE * ((hash >> 32) * line_count >> 32);
+	return (size_t)(pages + 1) * FILTER_CHECKSUM_SIZE + FILTER_TAIL_SIZE;
+}
+
+size_t filter_builder_bytes(const struct filter_builder *b)
+{
+	if (!b->count)
+		return 0;
+	uint64_t lines = lines_needed(b);
+	return (size_t)lines * FILTER_LINE_SIZE + end_size(pages_of(lines));
+}
+
+static inline uint8_t *line_at(uint8_t *lines, uint32_t line_count, uint64_t hash)
+{
+	return lines + (size_t)FILTER_LINE_SIZE * filter_line_of(line_count, hash);
 }
 
 static void set_bits(uint8_t *line, uint32_t h, unsigned probes)
@@ -123,47 +138,92 @@ static void set_bits(uint8_t *line, uint32_t h, unsigned probes)
 	}
 }
 
+/* Of the pages' checksums and the tail. */
+static uint32_t end_checksum(const uint8_t *page_checksums, uint64_t pages, const uint8_t *tail)
+{
+	uint32_t crc = crc32c(0, page_checksums, (size_t)pages * FILTER_CHECKSUM_SIZE);
+	return crc32c(crc, tail, FILTER_TAIL_SIZE);
+}
+
+/* Writes what stands behind the lines. */
+static void put_end(const struct filter_builder *b, uint8_t *lines, uint32_t line_count)
+{
+	struct filter f = { .line_count = line_count };
+	uint32_t pages = filter_page_count(&f);
+	uint8_t *checksums = lines + (size_t)line_count * FILTER_LINE_SIZE;
+	uint8_t *tail = checksums + (size_t)(pages + 1) * FILTER_CHECKSUM_SIZE;
+	tail[0] = FILTER_KIND_PAGED;
+	tail[1] = (uint8_t)b->plan.probes;
+	put_u32(tail + 4, line_count);
+	put_u64(tail + 8, b->count);
+	for (uint32_t i = 0; i < pages; i++)
+		put_u32(checksums + (size_t)i * FILTER_CHECKSUM_SIZE,
+			crc32c(0, lines + (size_t)i * FILTER_PAGE_SIZE, filter_page_size(&f, i)));
+	put_u32(tail - FILTER_CHECKSUM_SIZE, end_checksum(checksums, pages, tail));
+}
+
 enum wombat_status filter_builder_finish(struct filter_builder *b, struct buf *out)
 {
 	enum { AHEAD = 8 }; /* lines asked for before their turn: they are cold */
 	assert(b->count);
-	uint64_t line_count = lines_needed(b);
-	if (line_count > (TABLE_BLOCK_MAX - FILTER_TAIL_SIZE) / FILTER_LINE_SIZE)
+	size_t bytes = filter_builder_bytes(b);
+	if (bytes > TABLE_BLOCK_MAX)
 		return fail(WOMBAT_TOO_BIG, "a filter over %zu keys is too large", b->count);
-	size_t size = (size_t)line_count * FILTER_LINE_SIZE;
+	uint32_t line_count = (uint32_t)lines_needed(b);
 	buf_clear(out);
-	enum wombat_status s = buf_reserve(out, size + FILTER_TAIL_SIZE);
+	enum wombat_status s = buf_reserve(out, bytes);
 	if (s != WOMBAT_OK)
 		return s;
 	uint8_t *lines = out->data;
-	memset(lines, 0, size + FILTER_TAIL_SIZE);
+	memset(lines, 0, bytes);
 	for (size_t i = 0; i < b->count; i++) {
 		if (i + AHEAD < b->count)
-			__builtin_prefetch(line_of(lines, line_count, b->hashes[i + AHEAD]), 1);
-		set_bits(line_of(lines, line_count, b->hashes[i]), (uint32_t)b->hashes[i], b->plan.probes);
+			__builtin_prefetch(line_at(lines, line_count, b->hashes[i + AHEAD]), 1);
+		set_bits(line_at(lines, line_count, b->hashes[i]), (uint32_t)b->hashes[i], b->plan.probes);
 	}
-	uint8_t *tail = lines + size;
-	tail[0] = FILTER_KIND_BLOCKED_BLOOM;
-	tail[1] = (uint8_t)b->plan.probes;
-	put_u32(tail + 4, (uint32_t)line_count);
-	put_u64(tail + 8, b->count);
-	out->size = size + FILTER_TAIL_SIZE;
+	put_end(b, lines, line_count);
+	out->size = bytes;
 	return WOMBAT_OK;
 }
 
-const char *filter_init(struct filter *f, struct wombat_slice bytes)
+size_t filter_end_size(uint64_t block_size)
+{
+	uint64_t least = end_size(0);
+	uint64_t pages = block_size > least ?
+		(block_size - least + FILTER_PAGE_SIZE + FILTER_CHECKSUM_SIZE - 1) / (FILTER_PAGE_SIZE + FILTER_CHECKSUM_SIZE) : 0;
+	uint64_t size = end_size(pages);
+	return (size_t)(size < block_size ? size : block_size);
+}
+
+const char *filter_init(struct filter *f, struct wombat_slice end, uint64_t block_size)
 {
 	*f = (struct filter){ 0 };
-	if (bytes.size < FILTER_TAIL_SIZE)
+	if (end.size < FILTER_TAIL_SIZE)
 		return "filter too short";
-	const uint8_t *tail = bytes.data + bytes.size - FILTER_TAIL_SIZE;
-	if (tail[0] != FILTER_KIND_BLOCKED_BLOOM)
+	const uint8_t *tail = end.data + end.size - FILTER_TAIL_SIZE;
+	if (tail[0] != FILTER_KIND_PAGED)
 		return NULL;
 	uint32_t line_count = get_u32(tail + 4);
-	if (line_count == 0 || (uint64_t)line_count * FILTER_LINE_SIZE != bytes.size - FILTER_TAIL_SIZE)
+	uint64_t pages = pages_of(line_count);
+	if (line_count == 0 || end.size != end_size(pages) ||
+	    block_size != (uint64_t)line_count * FILTER_LINE_SIZE + end.size)
 		return "filter size and line count disagree";
+	if (end_checksum(end.data, pages, tail) != get_u32(end.data + pages * FILTER_CHECKSUM_SIZE))
+		return "filter checksum is wrong";
 	if (tail[1] == 0 || tail[1] > PROBES_MAX)
 		return "impossible number of filter probes";
-	*f = (struct filter){ bytes.data, line_count, tail[1] };
+	*f = (struct filter){ end.data, line_count, tail[1] };
 	return NULL;
+}
+
+size_t filter_page_size(const struct filter *f, uint32_t page)
+{
+	uint32_t lines = f->line_count - page * FILTER_PAGE_LINES;
+	return (size_t)FILTER_LINE_SIZE * (lines < FILTER_PAGE_LINES ? lines : FILTER_PAGE_LINES);
+}
+
+bool filter_page_valid(const struct filter *f, uint32_t page, const uint8_t *bytes)
+{
+	return crc32c(0, bytes, filter_page_size(f, page)) ==
+	       get_u32(f->page_checksums + (size_t)page * FILTER_CHECKSUM_SIZE);
 }

@@ -48,24 +48,36 @@ MUST_CHECK enum wombat_status filter_builder_finish(struct filter_builder *b, st
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
+/* What is known of a filter without its lines. */
 struct filter {
-	const uint8_t *lines; /* borrowed; NULL: no filter, everything is possible */
-	uint32_t line_count;
+	const uint8_t *page_checksums; /* borrowed */
+	uint32_t line_count;           /* 0: no filter, everything is possible */
 	unsigned probes;
 };
 
-/* `bytes` stay the caller's and are best aligned to 64. A kind that this version does not know gives no
- * filter. NULL, or what is wrong. */
-MUST_CHECK const char *filter_init(struct filter *f, struct wombat_slice bytes);
+/* Bytes at the end of a filter block of `block_size` that filter_init() needs. */
+size_t filter_end_size(uint64_t block_size);
+/* `end`: those bytes, which stay the caller's. A kind that this version does not know gives no filter. NULL, or what
+ * is wrong. */
+MUST_CHECK const char *filter_init(struct filter *f, struct wombat_slice end, uint64_t block_size);
 
-static inline const uint8_t *filter_line(const struct filter *f, uint64_t hash)
+static inline uint32_t filter_page_count(const struct filter *f)
 {
-	return f->lines + (size_t)FILTER_LINE_SIZE * ((hash >> 32) * f->line_count >> 32);
+	return (uint32_t)(((uint64_t)f->line_count + FILTER_PAGE_LINES - 1) / FILTER_PAGE_LINES);
+}
+/* Bytes of a page: of all but the last FILTER_PAGE_SIZE. */
+size_t filter_page_size(const struct filter *f, uint32_t page);
+/* Whether these are the bytes that were written. */
+bool filter_page_valid(const struct filter *f, uint32_t page, const uint8_t *bytes);
+
+/* Which of the lines has the bits of a hash. */
+static inline uint32_t filter_line_of(uint32_t line_count, uint64_t hash)
+{
+	return (uint32_t)((hash >> 32) * line_count >> 32);
 }
 
-static inline bool filter_may_contain(const struct filter *f, uint64_t hash)
+static inline bool filter_line_may_contain(const struct filter *f, const uint8_t *line, uint64_t hash)
 {
-	const uint8_t *line = filter_line(f, hash);
 	uint32_t h = (uint32_t)hash;
 	for (unsigned i = 0; i < f->probes; i++) {
 		uint32_t bit = h >> 23;

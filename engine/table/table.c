@@ -2,7 +2,7 @@
  * Opening a table and finding a key in it.
  *
  * A lookup goes index, filter, block cache, block: the first is arrays in memory, the second rules out most tables
- * that lack the key for one cache miss, and only the last can touch the disk. Because a
+ * that lack the key for one cache miss. Because a
  * separator carries a tag where versions of one key are spread over blocks (index.h), the block that the
  * index names is the only one to look into.
  */
@@ -54,19 +54,6 @@ static enum wombat_status load_index(struct table *t, struct table_handle handle
 	t->hints = mem_zalloc(t->index->count * sizeof *t->hints);
 	t->memory_bytes += t->index->count * sizeof *t->hints;
 	return t->hints ? WOMBAT_OK : fail_no_memory();
-}
-
-static enum wombat_status load_filter(struct table *t, struct table_handle handle)
-{
-	if (handle.size == 0)
-		return WOMBAT_OK;
-	struct wombat_slice bytes;
-	enum wombat_status s = table_read_part(t, "filter", handle, &bytes, &t->filter_memory);
-	if (s != WOMBAT_OK)
-		return s;
-	t->memory_bytes += bytes.size;
-	const char *fault = filter_init(&t->filter, bytes);
-	return fault ? fail(WOMBAT_CORRUPTION, "%s: filter: %s", t->path, fault) : WOMBAT_OK;
 }
 
 /* The block is: count varint | (begin | end | sequence varint)*, keys as varint length and bytes. */
@@ -121,7 +108,7 @@ static enum wombat_status load(struct table *t)
 	if (s == WOMBAT_OK)
 		s = load_index(t, footer.index);
 	if (s == WOMBAT_OK)
-		s = load_filter(t, footer.filter);
+		s = table_filter_open(t, footer.filter);
 	if (s == WOMBAT_OK)
 		s = load_ranges(t, footer.ranges);
 	if (s == WOMBAT_OK)
@@ -157,7 +144,7 @@ void table_close(struct table *t)
 	if (!t)
 		return;
 	range_fragments_unref(t->ranges);
-	mem_free(t->filter_memory);
+	table_filter_close(t);
 	mem_free(t->hints);
 	index_free(t->index);
 	t->calls->reader_close(t->reader);
@@ -181,10 +168,9 @@ const struct table_properties *table_properties_of(const struct table *t)
 
 void table_forget_blocks(struct table *t)
 {
-	if (!t->options.block_cache)
-		return;
-	for (size_t i = 0; i < t->index->count; i++)
+	for (size_t i = 0; t->options.block_cache && i < t->index->count; i++)
 		lru_erase(t->options.block_cache, (struct lru_key){ t->number, i });
+	table_filter_forget(t);
 }
 
 uint64_t table_offset_of(struct table *t, struct wombat_slice key)
@@ -195,14 +181,18 @@ uint64_t table_offset_of(struct table *t, struct wombat_slice key)
 
 /* ---- Get -------------------------------------------------------------------------------------- */
 
-/* Whether the filter rules the hash out, counted. */
-static bool ruled_out(struct table *t, uint64_t hash, enum table_count checks, enum table_count useful)
+/* Whether the filter rules the hash out by its line, counted. Lets go of the line; NULL: there was none to be had. */
+static bool ruled_out(struct table *t, const uint8_t *line, struct lru_pin *pin, uint64_t hash,
+	enum table_count checks, enum table_count useful)
 {
-	table_count_add(t->options.counts, checks, 1);
-	if (filter_may_contain(&t->filter, hash))
+	if (!line)
 		return false;
-	table_count_add(t->options.counts, useful, 1);
-	return true;
+	table_count_add(t->options.counts, checks, 1);
+	bool out = !filter_line_may_contain(&t->filter, line, hash);
+	lru_pin_release(pin);
+	if (out)
+		table_count_add(t->options.counts, useful, 1);
+	return out;
 }
 
 enum wombat_status table_get(struct table *t, struct wombat_slice key, uint64_t max_sequence, unsigned flags,
@@ -210,16 +200,22 @@ enum wombat_status table_get(struct table *t, struct wombat_slice key, uint64_t 
 {
 	/* The filter's line comes from memory while the index is searched, the cache entry while the line is tested. */
 	uint64_t hash = 0, tag = tag_make(max_sequence, 0xff);
-	if (t->filter.lines) {
+	struct lru_pin filter_pin = { 0 };
+	const uint8_t *line = NULL;
+	if (t->filter.line_count) {
 		hash = filter_hash_key(key);
-		__builtin_prefetch(filter_line(&t->filter, hash));
+		line = table_filter_line(t, hash, flags, &filter_pin);
+		if (line)
+			__builtin_prefetch(line);
 	}
 	size_t i = index_find(t->index, key, tag);
-	if (i == t->index->count)
+	if (i == t->index->count) {
+		lru_pin_release(&filter_pin);
 		return WOMBAT_NOT_FOUND;
+	}
 	if (t->hints)
 		lru_prefetch(&t->hints[i]);
-	if (t->filter.lines && ruled_out(t, hash, TABLE_FILTER_CHECKS, TABLE_FILTER_USEFUL))
+	if (ruled_out(t, line, &filter_pin, hash, TABLE_FILTER_CHECKS, TABLE_FILTER_USEFUL))
 		return WOMBAT_NOT_FOUND;
 	const struct block *block;
 	enum wombat_status s = table_block_acquire(t, i, flags, pin, &block, NULL);
@@ -235,7 +231,10 @@ enum wombat_status table_get(struct table *t, struct wombat_slice key, uint64_t 
 bool table_may_have_prefix(struct table *t, struct wombat_slice prefix)
 {
 	enum { SHORTEST = 2 }; /* the keyspace byte is not a part of the path, even when it reads as '/' */
-	if (!t->filter.lines || prefix.size < SHORTEST || prefix.data[prefix.size - 1] != '/')
+	if (!t->filter.line_count || prefix.size < SHORTEST || prefix.data[prefix.size - 1] != '/')
 		return true;
-	return !ruled_out(t, filter_hash_prefix(prefix), TABLE_PREFIX_CHECKS, TABLE_PREFIX_USEFUL);
+	struct lru_pin pin = { 0 };
+	uint64_t hash = filter_hash_prefix(prefix);
+	const uint8_t *line = table_filter_line(t, hash, 0, &pin);
+	return !ruled_out(t, line, &pin, hash, TABLE_PREFIX_CHECKS, TABLE_PREFIX_USEFUL);
 }

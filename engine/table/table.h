@@ -1,6 +1,6 @@
 /*
- * An open table: its index, filter, range tombstones and properties in memory, its data blocks through
- * the block cache. Immutable; any number of threads.
+ * An open table: its index, range tombstones and properties in memory, its data blocks through the block cache, its
+ * filter's pages through the filter cache. Immutable; any number of threads.
  */
 #ifndef WOMBAT_TABLE_TABLE_H
 #define WOMBAT_TABLE_TABLE_H
@@ -28,6 +28,8 @@ enum table_count {
 	TABLE_BLOCK_READS,   /* from the disk */
 	TABLE_BLOCK_READ_BYTES,
 	TABLE_CHECKSUM_FAILURES,
+	TABLE_FILTER_PAGE_READS,
+	TABLE_FILTER_PAGE_FAILURES, /* which left a filter unasked */
 	TABLE_COUNTS
 };
 struct table_counts {
@@ -41,11 +43,13 @@ struct table_totals {
 	uint64_t prefix_checks, prefix_useful;
 	uint64_t block_reads, block_read_bytes;
 	uint64_t checksum_failures;
+	uint64_t filter_page_reads, filter_page_failures;
 };
 void table_counts_read(const struct table_counts *counts, struct table_totals *out);
 
 struct table_options {
 	struct lru *block_cache;      /* borrowed; may be NULL: nothing is cached */
+	struct lru *filter_cache;     /* the same for pages of filters */
 	struct table_counts *counts;  /* borrowed; may be NULL */
 	unsigned env_flags;           /* enum env_open_flags */
 	bool verify_checksums;        /* of data blocks; index, filter and footer always */
@@ -55,7 +59,7 @@ struct table_options {
 MUST_CHECK enum wombat_status table_open(struct env *env, const char *path, uint64_t number,
 	const struct table_options *options, struct table **out);
 void table_close(struct table *t); /* no pin or iterator may be out */
-size_t table_memory_bytes(const struct table *t); /* index, filter, struct: charge of the table cache */
+size_t table_memory_bytes(const struct table *t); /* index, hints, struct: charge of the table cache */
 
 enum table_read_flags { TABLE_READ_NO_FILL = 1, TABLE_READ_CACHED = 2, TABLE_READ_SEQUENTIAL = 4 };
 
@@ -80,7 +84,7 @@ void table_iter_on_free(struct iter *it, void (*done)(void *owner, void *handle)
 
 /* What the table says of itself; valid while it is open. */
 const struct table_properties *table_properties_of(const struct table *t);
-/* Drops the table's blocks from the block cache. */
+/* Drops what is of the table from the caches. */
 void table_forget_blocks(struct table *t);
 
 /* Bytes of the file up to where `key` would be: for estimates. */

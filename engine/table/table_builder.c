@@ -419,7 +419,7 @@ static enum wombat_status finish_properties(struct table_builder *b, struct tabl
 		.compression = b->options.compression,
 		.block_bytes = b->options.block_bytes,
 		.restart_interval = b->block.restart_interval,
-		.filter_kind = filter ? FILTER_KIND_BLOCKED_BLOOM : 0,
+		.filter_kind = filter ? FILTER_KIND_PAGED : 0,
 		.filter_probes = filter ? b->filter.plan.probes : 0,
 		.filter_bits_per_key_x100 = filter ? b->filter.plan.bits_per_key_x100 : 0,
 		.filter_keys = b->filter.count,

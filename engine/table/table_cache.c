@@ -1,7 +1,5 @@
 /*
- * Open tables, kept by an LRU cache whose budget is a number of them. The cache counts bytes, its own for an
- * entry too, so a table is charged far more than those: TABLE_CHARGE. `n` tables fit into n of that and a
- * little more each, n + 1 never do.
+ * Open tables, kept by an LRU cache that bounds their number and the bytes that they take in memory.
  *
  * A miss opens the table outside any lock; of two threads that miss at once one keeps its table and the
  * other's is closed again, which is rarer and cheaper than making everybody wait for an open.
@@ -14,47 +12,21 @@
 #include "engine/base/alloc.h"
 #include "engine/env/filename.h"
 
-enum {
-	TABLES_MAX = 1 << 20, /* beyond what a process can open */
-	TABLE_CHARGE = 1 << 30,
-	ENTRY_ROOM = 512,     /* more than LRU_ENTRY_BYTES */
-};
-_Static_assert((uint64_t)TABLES_MAX * ENTRY_ROOM < TABLE_CHARGE,
-	"the little more never makes room for another");
-
-static uint64_t budget_of(unsigned tables)
-{
-	uint64_t count = tables < TABLES_MAX ? tables : TABLES_MAX;
-	return count * (TABLE_CHARGE + ENTRY_ROOM);
-}
-
 struct table_cache {
 	/* Fixed. */
 	struct env *env;
 	struct table_options options;
 	struct lru *tables;
 	char *dir;
-	/* Relaxed, both: the first is a figure, the second a setting that the next block read may see. */
-	atomic_size_t memory_bytes;
-	atomic_bool verify;
+	atomic_bool verify; /* relaxed: the next block read may see a change */
 };
 
-/* What the LRU holds. */
-struct open_table {
-	struct table *table;
-	struct table_cache *cache;
-};
-
-static void open_table_destroy(void *value)
+static void destroy_table(void *table)
 {
-	struct open_table *o = value;
-	size_t bytes = sizeof(*o) + table_memory_bytes(o->table);
-	atomic_fetch_sub_explicit(&o->cache->memory_bytes, bytes, memory_order_relaxed);
-	table_close(o->table);
-	mem_free(o);
+	table_close(table);
 }
 
-/* Few tables share one shard, so that the bound stays exact and LRU order true; many are spread, so that
+/* Few tables share one shard, so that the bound stays exact and the order of use true; many are spread, so that
  * threads do not meet. */
 static unsigned shards_for(unsigned max_open_files)
 {
@@ -66,7 +38,7 @@ static unsigned shards_for(unsigned max_open_files)
 }
 
 enum wombat_status table_cache_new(struct env *env, const char *dir, unsigned max_open_files,
-	const struct table_options *options, struct table_cache **out)
+	uint64_t memory_bytes, const struct table_options *options, struct table_cache **out)
 {
 	struct table_cache *c = mem_zalloc(sizeof(*c));
 	if (!c)
@@ -80,12 +52,13 @@ enum wombat_status table_cache_new(struct env *env, const char *dir, unsigned ma
 	c->dir = mem_alloc(dir_bytes);
 	enum wombat_status s = c->dir ? WOMBAT_OK : fail_no_memory();
 	if (s == WOMBAT_OK)
-		s = lru_new(budget_of(max_open_files), shards_for(max_open_files), &c->tables);
+		s = lru_new(memory_bytes, shards_for(max_open_files), &c->tables);
 	if (s != WOMBAT_OK) {
 		mem_free(c->dir);
 		mem_free(c);
 		return s;
 	}
+	lru_set_max_entries(c->tables, max_open_files);
 	memcpy(c->dir, dir, dir_bytes);
 	*out = c;
 	return WOMBAT_OK;
@@ -110,21 +83,14 @@ static enum wombat_status open_and_insert(struct table_cache *c, uint64_t number
 	char path[FILENAME_PATH_MAX];
 	if (!filename_path(path, c->dir, FILE_TABLE, number))
 		return fail(WOMBAT_INVALID, "%s: path too long", c->dir);
-	struct open_table *o = mem_alloc(sizeof(*o));
-	if (!o)
-		return fail_no_memory();
-	enum wombat_status s = table_open(c->env, path, number, &c->options, &o->table);
-	if (s != WOMBAT_OK) {
-		mem_free(o);
+	struct table *table;
+	enum wombat_status s = table_open(c->env, path, number, &c->options, &table);
+	if (s != WOMBAT_OK)
 		return s;
-	}
-	o->cache = c;
-	atomic_fetch_add_explicit(&c->memory_bytes, sizeof(*o) + table_memory_bytes(o->table),
-		memory_order_relaxed);
-	*out = lru_insert(c->tables, key_of(number), o, TABLE_CHARGE, open_table_destroy);
+	*out = lru_insert(c->tables, key_of(number), table, table_memory_bytes(table), destroy_table);
 	if (*out)
 		return WOMBAT_OK;
-	open_table_destroy(o);
+	table_close(table);
 	return fail_no_memory();
 }
 
@@ -138,7 +104,7 @@ enum wombat_status table_cache_acquire(struct table_cache *c, uint64_t number, s
 		if (s != WOMBAT_OK)
 			return s;
 	}
-	*out_table = ((struct open_table *)lru_value(h))->table;
+	*out_table = lru_value(h);
 	*out_handle = h;
 	return WOMBAT_OK;
 }
@@ -177,14 +143,15 @@ void table_cache_evict(struct table_cache *c, uint64_t number)
 	struct lru_handle *h = lru_lookup(c->tables, key_of(number), true);
 	if (!h)
 		return;
-	table_forget_blocks(((struct open_table *)lru_value(h))->table);
+	table_forget_blocks(lru_value(h));
 	lru_release(c->tables, h);
 	lru_erase(c->tables, key_of(number));
 }
 
-void table_cache_set_max_open(struct table_cache *c, unsigned max_open_files)
+void table_cache_set_bounds(struct table_cache *c, unsigned max_open_files, uint64_t memory_bytes)
 {
-	lru_set_capacity(c->tables, budget_of(max_open_files));
+	lru_set_max_entries(c->tables, max_open_files);
+	lru_set_capacity(c->tables, memory_bytes);
 }
 
 void table_cache_set_verify(struct table_cache *c, bool verify_checksums)
@@ -195,11 +162,4 @@ void table_cache_set_verify(struct table_cache *c, bool verify_checksums)
 void table_cache_counts(struct table_cache *c, struct lru_counts *out)
 {
 	lru_counts(c->tables, out);
-	out->bytes = table_cache_memory_bytes(c);
-	out->pinned_bytes = out->pinned_bytes / TABLE_CHARGE * (out->entries ? out->bytes / out->entries : 0);
-}
-
-uint64_t table_cache_memory_bytes(struct table_cache *c)
-{
-	return atomic_load_explicit(&c->memory_bytes, memory_order_relaxed);
 }

@@ -1,5 +1,5 @@
 /*
- * Open tables by file number, at most max_open_files of them (those in use may exceed it).
+ * Open tables by file number, at most so many of them and so many bytes of their indexes (those in use may exceed both).
  */
 #ifndef WOMBAT_TABLE_TABLE_CACHE_H
 #define WOMBAT_TABLE_TABLE_CACHE_H
@@ -8,9 +8,9 @@
 
 struct table_cache;
 
-/* `dir` is copied. `block_cache` is borrowed. */
+/* `dir` is copied; the caches of `options` are borrowed. */
 MUST_CHECK enum wombat_status table_cache_new(struct env *env, const char *dir, unsigned max_open_files,
-	const struct table_options *options, struct table_cache **out);
+	uint64_t memory_bytes, const struct table_options *options, struct table_cache **out);
 void table_cache_free(struct table_cache *c); /* no table may be held */
 /* Opens the table when it is not. Held until table_cache_release(c, *out_handle). `hint`: the number's own, to find an
  * open table at once; may be NULL. */
@@ -22,9 +22,8 @@ MUST_CHECK enum wombat_status table_cache_iter_new(struct table_cache *c, uint64
 	unsigned flags, size_t read_ahead_bytes, struct iter **out);
 /* Before a file is removed. Its cached blocks go too. */
 void table_cache_evict(struct table_cache *c, uint64_t number);
-void table_cache_set_max_open(struct table_cache *c, unsigned max_open_files);
+void table_cache_set_bounds(struct table_cache *c, unsigned max_open_files, uint64_t memory_bytes);
 void table_cache_set_verify(struct table_cache *c, bool verify_checksums);
 void table_cache_counts(struct table_cache *c, struct lru_counts *out);
-uint64_t table_cache_memory_bytes(struct table_cache *c);
 
 #endif

@@ -63,11 +63,15 @@ enum {
 /* On disk: values never change. */
 enum table_compression { TABLE_COMPRESS_NONE = 0, TABLE_COMPRESS_ZLIB = 1 };
 
-/* The filter block: lines of 64 bytes, then this tail. */
+/* The filter block: lines of 64 bytes, a checksum for each page of them, a checksum of the checksums and the tail,
+ * and the tail. A page is what is read and cached at a time. */
 enum {
 	FILTER_LINE_SIZE = 64,
-	FILTER_KIND_BLOCKED_BLOOM = 1,
-	FILTER_TAIL_SIZE = 16, /* kind 1 | probes 1 | zero 2 | lines 4 | keys 8 */
+	FILTER_PAGE_LINES = 256, /* the last page may have fewer */
+	FILTER_PAGE_SIZE = FILTER_PAGE_LINES * FILTER_LINE_SIZE,
+	FILTER_KIND_PAGED = 2,   /* 1 had no checksums of pages */
+	FILTER_TAIL_SIZE = 16,   /* kind 1 | probes 1 | zero 2 | lines 4 | keys 8 */
+	FILTER_CHECKSUM_SIZE = 4,
 };
 /* Seeds of the hashes, so that key "a/" and prefix "a/" are different things. */
 enum { FILTER_SEED_KEY = 0, FILTER_SEED_PREFIX = 1 };

@@ -1,4 +1,4 @@
-/* What table.c, table_read.c, table_iter.c and table_check.c share. */
+/* What the sources table*.c share. */
 #ifndef WOMBAT_TABLE_TABLE_IMPL_H
 #define WOMBAT_TABLE_TABLE_IMPL_H
 
@@ -17,8 +17,10 @@ struct table {
 	uint64_t file_bytes;
 	struct index *index;
 	struct lru_hint *hints;  /* of each data block, to its place in the cache; changed as blocks come in */
-	struct filter filter;    /* its lines lie in filter_memory */
-	void *filter_memory;
+	struct filter filter;
+	void *filter_memory;     /* holds its checksums */
+	struct table_handle filter_handle;
+	struct lru_hint *filter_hints; /* of each page, to its place in the filter cache */
 	struct range_fragments *ranges;
 	struct table_properties properties;
 	size_t memory_bytes;
@@ -58,5 +60,18 @@ enum wombat_status table_fail_block(struct table *t, uint64_t offset, const char
  */
 MUST_CHECK enum wombat_status table_block_acquire(struct table *t, size_t block_index, unsigned flags,
 	struct lru_pin *pin, const struct block **out, bool *out_read);
+
+/* ---- The filter: table_filter.c ---------------------------------------------------------------- */
+
+/* Reads what must be known of it; its lines stay on the disk. */
+MUST_CHECK enum wombat_status table_filter_open(struct table *t, struct table_handle handle);
+void table_filter_close(struct table *t);
+/*
+ * The line in which the bits of `hash` would be, kept alive by `pin`, which holds nothing before. NULL: the filter
+ * rules nothing out, since there is none or its page could not be had.
+ */
+const uint8_t *table_filter_line(struct table *t, uint64_t hash, unsigned flags, struct lru_pin *pin);
+/* Drops its pages from the filter cache. */
+void table_filter_forget(struct table *t);
 
 #endif

@@ -526,7 +526,7 @@ static void test_each_failure(void **state)
 			struct version_edit e;
 			assert_true(pick_range(&x, 0, &in));
 			version_edit_init(&e);
-			table_cache_set_max_open(x.w.tables, 0); /* each table is opened anew */
+			table_cache_set_bounds(x.w.tables, 0, UINT64_MAX); /* each table is opened anew */
 			calls_left = n;
 			if (memory)
 				mem_test_hook = fail_allocation;
@@ -535,7 +535,7 @@ static void test_each_failure(void **state)
 			enum wombat_status s = compaction_run(&c, &in, &e, &result);
 			mem_test_hook = NULL;
 			env_mem_on_call(x.env, NULL, NULL);
-			table_cache_set_max_open(x.w.tables, 100);
+			table_cache_set_bounds(x.w.tables, 100, UINT64_MAX);
 			passed = s == WOMBAT_OK;
 			if (!passed) {
 				assert_status(s, memory ? WOMBAT_NO_MEMORY : WOMBAT_IO);

@@ -182,6 +182,32 @@ static void test_effect_on_tables_and_caches(void **state)
 	db_world_expect(&w, WOMBAT_USER, "1", zeroes);
 	assert_true(db_world_stat(&w, "block_reads_total") >= reads + 2);
 
+	/* Tables that are not in use are closed, and filters asked anew are read anew. */
+	assert_ok(db_world_set(&w, "table_cache_size", "0"));
+	assert_true(db_world_stat(&w, "table_cache.open") == 0 && db_world_stat(&w, "table_cache.bytes") == 0);
+	double opened = db_world_stat(&w, "table_cache.misses");
+	db_world_expect(&w, WOMBAT_USER, "1", zeroes);
+	db_world_expect(&w, WOMBAT_USER, "1", zeroes);
+	assert_true(db_world_stat(&w, "table_cache.misses") == opened + 2);
+	assert_ok(db_world_set(&w, "table_cache_size", "1M"));
+	db_world_expect(&w, WOMBAT_USER, "1", zeroes);
+	db_world_expect(&w, WOMBAT_USER, "1", zeroes);
+	assert_true(db_world_stat(&w, "table_cache.misses") == opened + 3);
+	assert_true(db_world_stat(&w, "table_cache.bytes") > 0 && db_world_stat(&w, "filter_cache.bytes") > 0);
+	assert_ok(db_world_set(&w, "filter_cache_size", "0"));
+	assert_true(db_world_stat(&w, "filter_cache.bytes") == 0);
+	double pages = db_world_stat(&w, "filter.page_reads");
+	db_world_expect(&w, WOMBAT_USER, "1", zeroes);
+	db_world_expect(&w, WOMBAT_USER, "1", zeroes);
+	assert_true(db_world_stat(&w, "filter.page_reads") == pages + 2);
+	assert_ok(db_world_set(&w, "filter_cache_size", "1M"));
+	db_world_expect(&w, WOMBAT_USER, "1", zeroes);
+	double hits = db_world_stat(&w, "filter_cache.hits");
+	db_world_expect(&w, WOMBAT_USER, "1", zeroes);
+	assert_true(db_world_stat(&w, "filter.page_reads") == pages + 3);
+	assert_true(db_world_stat(&w, "filter_cache.hits") == hits + 1);
+	assert_true(db_world_stat(&w, "filter.page_failures") == 0);
+
 	/* At a byte a second the compaction waits behind its first table, until it may go on. */
 	assert_ok(db_world_set(&w, "compaction_throttle_bytes_per_sec", "1"));
 	double compactions = db_world_stat(&w, "compactions_total");

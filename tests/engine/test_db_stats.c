@@ -310,7 +310,7 @@ static void test_moves_logs_and_values(void **state)
 	assert_true(figure(now, "disk_usage_bytes") == figure(now, "disk.values_bytes") + figure(now, "disk.tables_bytes") +
 							       figure(now, "disk.wal_bytes") + figure(now, "disk.manifest_bytes"));
 	assert_true(figure(now, "memory_usage_bytes") == figure(now, "memory.memtables_bytes") +
-								 figure(now, "memory.block_cache_bytes") +
+								 figure(now, "memory.block_cache_bytes") + figure(now, "memory.filter_cache_bytes") +
 								 figure(now, "memory.tables_bytes"));
 	free(now);
 	/* Dead as a whole: the file goes when nothing points to it. */

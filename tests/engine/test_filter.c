@@ -5,6 +5,7 @@
 
 #include "engine/base/alloc.h"
 #include "engine/base/coding.h"
+#include "engine/base/crc32c.h"
 #include "tests/support/check.h"
 
 static struct wombat_slice key_of(uint64_t n, char out[32])
@@ -25,13 +26,25 @@ static void build(double false_positive, uint64_t keys, struct buf *out)
 	filter_builder_done(&b);
 }
 
-static double measured_rate(const struct filter *f, uint64_t keys)
+/* The end of a whole block, as a reader has it. */
+static const char *init(struct filter *f, const struct buf *block)
+{
+	size_t size = filter_end_size(block->size);
+	return filter_init(f, slice_make(block->data + block->size - size, size), block->size);
+}
+
+static bool may_contain(const struct filter *f, const struct buf *block, uint64_t hash)
+{
+	return filter_line_may_contain(f, block->data + (size_t)FILTER_LINE_SIZE * filter_line_of(f->line_count, hash), hash);
+}
+
+static double measured_rate(const struct filter *f, const struct buf *block, uint64_t keys)
 {
 	enum { QUESTIONS = 400000 };
 	char text[32];
 	uint64_t wrong = 0;
 	for (uint64_t i = 0; i < QUESTIONS; i++)
-		wrong += filter_may_contain(f, filter_hash_key(key_of(keys + i, text)));
+		wrong += may_contain(f, block, filter_hash_key(key_of(keys + i, text)));
 	return (double)wrong / QUESTIONS;
 }
 
@@ -46,10 +59,10 @@ static void test_rate(void **state)
 		struct filter f;
 		char text[32];
 		build(rates[n], KEYS, &bytes);
-		assert_null(filter_init(&f, buf_slice(&bytes)));
+		assert_null(init(&f, &bytes));
 		for (uint64_t i = 0; i < KEYS; i++)
-			assert_true(filter_may_contain(&f, filter_hash_key(key_of(i, text))));
-		double rate = measured_rate(&f, KEYS), bits = (double)bytes.size * 8 / KEYS;
+			assert_true(may_contain(&f, &bytes, filter_hash_key(key_of(i, text))));
+		double rate = measured_rate(&f, &bytes, KEYS), bits = (double)bytes.size * 8 / KEYS;
 		print_message("asked for %g: %g, %.2f bits a key, %u probes\n", rates[n], rate, bits,
 			f.probes);
 		assert_true(rate <= rates[n] * 1.2);
@@ -67,10 +80,10 @@ static void test_few_keys(void **state)
 		struct filter f;
 		char text[32];
 		build(0.01, keys, &bytes);
-		assert_null(filter_init(&f, buf_slice(&bytes)));
+		assert_null(init(&f, &bytes));
 		for (uint64_t i = 0; i < keys; i++)
-			assert_true(filter_may_contain(&f, filter_hash_key(key_of(i, text))));
-		assert_true(measured_rate(&f, keys) < 0.05);
+			assert_true(may_contain(&f, &bytes, filter_hash_key(key_of(i, text))));
+		assert_true(measured_rate(&f, &bytes, keys) < 0.05);
 		buf_done(&bytes);
 	}
 }
@@ -98,10 +111,10 @@ static void test_keys_and_prefixes_differ(void **state)
 static void test_golden(void **state)
 {
 	(void)state;
-	static const uint8_t tail[FILTER_TAIL_SIZE] = { 1, 6, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0 };
+	static const uint8_t tail[FILTER_TAIL_SIZE] = { 2, 6, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0 };
 	struct filter_builder b;
 	struct buf bytes = { 0 };
-	uint8_t line[FILTER_LINE_SIZE] = { 0 };
+	uint8_t line[FILTER_LINE_SIZE] = { 0 }, end[2 * FILTER_CHECKSUM_SIZE + FILTER_TAIL_SIZE];
 	uint32_t h = 0x89abcdef;
 	filter_builder_init(&b, 0.01);
 	b.plan.probes = 6;
@@ -109,11 +122,46 @@ static void test_golden(void **state)
 	assert_ok(filter_builder_finish(&b, &bytes));
 	for (unsigned i = 0; i < 6; i++, h *= UINT32_C(0x9e3779b9))
 		line[(h >> 23) / 8] |= (uint8_t)(1 << (h >> 23) % 8);
-	assert_int_equal(bytes.size, sizeof(line) + sizeof(tail));
+	put_u32(end, crc32c(0, line, sizeof(line)));
+	put_u32(end + 4, crc32c(crc32c(0, end, 4), tail, sizeof(tail)));
+	memcpy(end + 8, tail, sizeof(tail));
+	assert_int_equal(bytes.size, sizeof(line) + sizeof(end));
 	assert_memory_equal(bytes.data, line, sizeof(line));
-	assert_memory_equal(bytes.data + sizeof(line), tail, sizeof(tail));
+	assert_memory_equal(bytes.data + sizeof(line), end, sizeof(end));
 	filter_builder_done(&b);
 	buf_done(&bytes);
+}
+
+/* Filters around the sizes at which a page more begins: pages cover all lines once, and each is checked by itself. */
+static void test_pages(void **state)
+{
+	(void)state;
+	for (unsigned lines = 1; lines <= 3 * FILTER_PAGE_LINES + 1; lines++) {
+		if (lines % FILTER_PAGE_LINES > 2 && lines % FILTER_PAGE_LINES < FILTER_PAGE_LINES - 1)
+			continue;
+		struct filter_builder b;
+		struct filter f;
+		struct buf bytes = { 0 };
+		filter_builder_init(&b, 0.01);
+		b.plan = (struct filter_plan){ FILTER_LINE_SIZE * 8 * 100, 6 }; /* a key a line */
+		for (uint64_t i = 0; i < lines; i++)
+			assert_ok(filter_builder_add(&b, hash_mix(i)));
+		assert_ok(filter_builder_finish(&b, &bytes));
+		assert_null(init(&f, &bytes));
+		assert_int_equal(f.line_count, lines);
+		size_t sum = 0;
+		for (uint32_t page = 0; page < filter_page_count(&f); page++) {
+			uint8_t *p = bytes.data + (size_t)page * FILTER_PAGE_SIZE;
+			assert_true(filter_page_valid(&f, page, p));
+			p[filter_page_size(&f, page) - 1] ^= 1;
+			assert_false(filter_page_valid(&f, page, p));
+			p[filter_page_size(&f, page) - 1] ^= 1;
+			sum += filter_page_size(&f, page);
+		}
+		assert_int_equal(sum, (size_t)lines * FILTER_LINE_SIZE);
+		filter_builder_done(&b);
+		buf_done(&bytes);
+	}
 }
 
 static void test_refused(void **state)
@@ -122,20 +170,35 @@ static void test_refused(void **state)
 	struct buf bytes = { 0 };
 	struct filter f;
 	build(0.01, 1000, &bytes);
-	uint8_t *tail = bytes.data + bytes.size - FILTER_TAIL_SIZE;
-	assert_non_null(filter_init(&f, slice_make(bytes.data, 5)));
-	assert_null(f.lines);
-	assert_non_null(filter_init(&f, slice_make(bytes.data + 64, bytes.size - 64)));
-	tail[1] = 0;
-	assert_non_null(filter_init(&f, buf_slice(&bytes)));
-	tail[1] = 200;
-	assert_non_null(filter_init(&f, buf_slice(&bytes)));
-	tail[1] = 6;
-	put_u32(tail + 4, 0);
-	assert_non_null(filter_init(&f, slice_make(tail, FILTER_TAIL_SIZE)));
-	tail[0] = 99; /* a kind that a later version may write: no filter, which is never wrong */
-	assert_null(filter_init(&f, buf_slice(&bytes)));
-	assert_null(f.lines);
+	size_t end_size = filter_end_size(bytes.size);
+	uint8_t *tail = bytes.data + bytes.size - FILTER_TAIL_SIZE, *end = bytes.data + bytes.size - end_size;
+	assert_non_null(filter_init(&f, slice_make(bytes.data, 5), 5));
+	assert_int_equal(f.line_count, 0);
+	assert_int_equal(filter_end_size(5), 5);
+	assert_non_null(filter_init(&f, slice_make(end, end_size), bytes.size - FILTER_LINE_SIZE));
+	assert_non_null(filter_init(&f, slice_make(end + 1, end_size - 1), bytes.size));
+	for (size_t i = 0; i < end_size; i++) {
+		if (end + i == tail) /* the kind: another one is no damage */
+			continue;
+		end[i] ^= 4;
+		assert_non_null(init(&f, &bytes));
+		assert_int_equal(f.line_count, 0);
+		end[i] ^= 4;
+	}
+	assert_null(init(&f, &bytes));
+	static const uint8_t impossible_probes[] = { 0, 25, 200 };
+	for (size_t i = 0; i < sizeof(impossible_probes); i++) {
+		tail[1] = impossible_probes[i];
+		size_t checksums = end_size - FILTER_TAIL_SIZE - FILTER_CHECKSUM_SIZE;
+		put_u32(tail - 4, crc32c(crc32c(0, end, checksums), tail, FILTER_TAIL_SIZE));
+		assert_string_equal(init(&f, &bytes), "impossible number of filter probes");
+	}
+	static const uint8_t other_kinds[] = { 0, 1, 3, 99 }; /* no filter, which is never wrong */
+	for (size_t i = 0; i < sizeof(other_kinds); i++) {
+		tail[0] = other_kinds[i];
+		assert_null(init(&f, &bytes));
+		assert_int_equal(f.line_count, 0);
+	}
 	buf_done(&bytes);
 }
 
@@ -178,6 +241,7 @@ int main(void)
 		cmocka_unit_test(test_plan),
 		cmocka_unit_test(test_keys_and_prefixes_differ),
 		cmocka_unit_test(test_golden),
+		cmocka_unit_test(test_pages),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_out_of_memory),
 	};

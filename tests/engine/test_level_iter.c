@@ -225,8 +225,8 @@ static void test_each_failure_stops_the_scan(void **state)
 		for (size_t n = 0; !whole; n++) {
 			struct iter *it = open_level(&x, none, none);
 			size_t seen = 0;
-			table_cache_set_max_open(x.w.tables, 0); /* each table is opened anew */
-			table_cache_set_max_open(x.w.tables, 100);
+			table_cache_set_bounds(x.w.tables, 0, UINT64_MAX); /* each table is opened anew */
+			table_cache_set_bounds(x.w.tables, 100, UINT64_MAX);
 			calls_left = n;
 			if (memory)
 				mem_test_hook = fail_allocation;

@@ -107,6 +107,30 @@ static void test_lookups_and_figures(void **state)
 	lru_free(NULL);
 }
 
+/* The bound on entries, beside that on bytes: whichever is met first. */
+static void test_bound_on_entries(void **state)
+{
+	(void)state;
+	struct value values[30] = { 0 };
+	struct lru *c = cache_of(20 * COST, 1);
+	lru_set_max_entries(c, 8);
+	fill(c, values, 0, 30);
+	assert_true(counts_of(c).entries == 8 && counts_of(c).bytes == 8 * COST);
+	lru_set_max_entries(c, 3);
+	assert_int_equal(counts_of(c).entries, 3);
+	assert_int_equal(counts_of(c).evictions, 27);
+	lru_set_max_entries(c, 0); /* only what is held, as long as it is */
+	assert_int_equal(counts_of(c).entries, 0);
+	struct value held = { 0 };
+	struct lru_handle *h = insert(c, &held, 99, CHARGE);
+	assert_int_equal(counts_of(c).entries, 1);
+	lru_release(c, h);
+	assert_int_equal(counts_of(c).entries, 0);
+	lru_free(c);
+	for (unsigned i = 0; i < 30; i++)
+		assert_int_equal(values[i].destroyed, 1);
+}
+
 static void test_second_insert_keeps_the_first(void **state)
 {
 	(void)state;
@@ -576,6 +600,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lookups_and_figures),
+		cmocka_unit_test(test_bound_on_entries),
 		cmocka_unit_test(test_second_insert_keeps_the_first),
 		cmocka_unit_test(test_budget),
 		cmocka_unit_test(test_used_entries_outlive_others),

@@ -47,8 +47,8 @@ static void fixture_init(struct fixture *f, unsigned tables, unsigned max_open)
 	for (unsigned i = 1; i <= tables; i++)
 		build(f->env, i);
 	assert_ok(lru_new(1 << 20, 4, &f->blocks));
-	struct table_options options = { f->blocks, &f->counts, 0, true, NULL };
-	assert_ok(table_cache_new(f->env, "db", max_open, &options, &f->cache));
+	struct table_options options = { .block_cache = f->blocks, .counts = &f->counts, .verify_checksums = true };
+	assert_ok(table_cache_new(f->env, "db", max_open, UINT64_MAX, &options, &f->cache));
 }
 
 static void fixture_done(struct fixture *f)
@@ -101,7 +101,7 @@ static void test_bound(void **state)
 		struct lru_counts counts = figures(f.cache);
 		assert_true(counts.entries * 4 >= bounds[b] * 3);
 		assert_true(counts.misses == TABLES && counts.hits == 0 && counts.pinned_bytes == 0);
-		assert_true(counts.bytes == table_cache_memory_bytes(f.cache) &&
+		assert_true(counts.bytes == figures(f.cache).bytes &&
 			counts.bytes > counts.entries * 100);
 		/* The one used last is there. */
 		assert_ok(read_one(f.cache, TABLES, 0));
@@ -118,11 +118,11 @@ static void test_change_of_the_bound(void **state)
 	for (unsigned i = 1; i <= 50; i++)
 		assert_ok(read_one(f.cache, i, 0));
 	assert_int_equal(figures(f.cache).entries, 40);
-	uint64_t bytes = table_cache_memory_bytes(f.cache);
-	table_cache_set_max_open(f.cache, 20);
+	uint64_t bytes = figures(f.cache).bytes;
+	table_cache_set_bounds(f.cache, 20, UINT64_MAX);
 	assert_int_equal(figures(f.cache).entries, 20);
-	assert_true(table_cache_memory_bytes(f.cache) * 19 < bytes * 10);
-	table_cache_set_max_open(f.cache, 1000000);
+	assert_true(figures(f.cache).bytes * 19 < bytes * 10);
+	table_cache_set_bounds(f.cache, 1000000, UINT64_MAX);
 	for (unsigned i = 1; i <= 50; i++)
 		assert_ok(read_one(f.cache, i, 0));
 	assert_int_equal(figures(f.cache).entries, 50);
@@ -235,7 +235,7 @@ static void work_once(struct table_cache *c, struct random_state *r)
 	struct iter *it;
 	switch (random_below(r, 10)) {
 	case 0:
-		table_cache_set_max_open(c, 2 + (unsigned)random_below(r, 30));
+		table_cache_set_bounds(c, 2 + (unsigned)random_below(r, 30), UINT64_MAX);
 		break;
 	case 1:
 		table_cache_set_verify(c, random_below(r, 2));
@@ -281,7 +281,7 @@ static void test_threads(void **state)
 	}
 	for (unsigned i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
-	table_cache_set_max_open(f.cache, 8);
+	table_cache_set_bounds(f.cache, 8, UINT64_MAX);
 	struct lru_counts counts = figures(f.cache);
 	assert_true(counts.entries <= 8 && counts.pinned_bytes == 0);
 	fixture_done(&f);
@@ -302,7 +302,7 @@ static enum wombat_status make_and_use(struct env *env)
 	struct table_cache *c;
 	struct iter *it;
 	struct table_options options = { .verify_checksums = true };
-	enum wombat_status s = table_cache_new(env, "db", 5, &options, &c);
+	enum wombat_status s = table_cache_new(env, "db", 5, UINT64_MAX, &options, &c);
 	if (s != WOMBAT_OK)
 		return s;
 	s = read_one(c, 1, 1);

@@ -304,7 +304,7 @@ static void test_filter(void **state)
 	struct table_handle handle = part_handle(env, TABLE_FOOTER_FILTER);
 	uint8_t *p = bytes_at(env, handle);
 	unsigned bits = 0, keys = 0, prefixes = 0;
-	for (size_t at = 0; at < handle.size - FILTER_TAIL_SIZE; at++)
+	for (size_t at = 0; at < handle.size - filter_end_size(handle.size); at++)
 		for (int bit = 0; bit < 8; bit++) {
 			struct reports r;
 			if (!(p[at] & 1 << bit))

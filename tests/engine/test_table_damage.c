@@ -76,7 +76,7 @@ static enum wombat_status read_all(const struct reading *r, struct env *env)
 {
 	struct table *t;
 	struct table_counts counts = { 0 };
-	struct table_options options = { NULL, &counts, 0, !r->trusting, NULL };
+	struct table_options options = { .counts = &counts, .verify_checksums = !r->trusting };
 	unsigned findings = 0;
 	enum wombat_status s = table_open(env, PATH, 7, &options, &t);
 	if (s != WOMBAT_OK)
@@ -206,7 +206,7 @@ static void test_checksum_failures_are_counted(void **state)
 	struct table *t;
 	struct table_counts counts = { 0 };
 	atomic_bool verify = true;
-	struct table_options options = { NULL, &counts, 0, true, &verify };
+	struct table_options options = { .counts = &counts, .verify_live = &verify };
 	struct table_totals sums;
 	size_t size;
 	random_seed(&r, test_seed("test_checksum_failures_are_counted"));
@@ -255,17 +255,19 @@ static void test_each_io_fails(void **state)
 		unsigned n = 0;
 		make(&d, &r);
 		struct reading reading = { &d, some_range(), false };
-		for (enum wombat_status s = failures[f]; s != WOMBAT_OK; n++) {
+		for (bool struck = true; struck; n++) {
 			struct env *env;
 			uint64_t size;
 			assert_ok(env_mem_new(&env));
 			calls_left = n + 1;
 			env_mem_on_call(env, fail_later, (void *)(uintptr_t)&failures[f]);
-			s = build(&reading, env, TABLE_COMPRESS_NONE);
+			enum wombat_status s = build(&reading, env, TABLE_COMPRESS_NONE);
 			bool built = s == WOMBAT_OK;
 			if (built)
 				s = read_all(&reading, env);
+			/* A page of the filter that cannot be read fails nothing. */
 			assert_true(s == WOMBAT_OK || s == failures[f]);
+			struck = calls_left == 0;
 			env_mem_on_call(env, NULL, NULL);
 			/* What could not be finished is gone; what was finished is whole. */
 			if (built)
@@ -297,18 +299,19 @@ static void test_each_allocation_fails(void **state)
 		unsigned n = 0;
 		make(&d, &r);
 		struct reading reading = { &d, some_range(), false };
-		for (enum wombat_status s = WOMBAT_NO_MEMORY; s != WOMBAT_OK; n++) {
+		for (bool struck = true; struck; n++) {
 			struct env *env;
 			uint64_t size;
 			assert_ok(env_mem_new(&env));
 			allocations_left = n + 1;
 			mem_test_hook = fail_one;
-			s = build(&reading, env, (enum table_compression)compression);
+			enum wombat_status s = build(&reading, env, (enum table_compression)compression);
 			bool built = s == WOMBAT_OK;
 			if (built)
 				s = read_all(&reading, env);
 			mem_test_hook = NULL;
 			assert_true(s == WOMBAT_OK || s == WOMBAT_NO_MEMORY);
+			struck = allocations_left == 0;
 			if (built)
 				assert_ok(read_all(&reading, env));
 			else

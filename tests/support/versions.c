@@ -18,7 +18,7 @@ void versions_init(struct versions *w, struct env *env)
 	struct table_options tables = { .verify_checksums = true };
 	mutex_init(&w->state, LOCK_RANK_STATE);
 	assert_ok(env->calls->dir_create(env, VERSIONS_DIR));
-	assert_ok(table_cache_new(env, VERSIONS_DIR, 100, &tables, &w->tables));
+	assert_ok(table_cache_new(env, VERSIONS_DIR, 100, UINT64_MAX, &tables, &w->tables));
 }
 
 enum wombat_status versions_open(struct versions *w, bool create, bool read_only)
