@@ -66,7 +66,6 @@ struct lru {
 	unsigned shard_mask;
 	struct {
 		_Alignas(64) atomic_uint_fast64_t hits, misses;
-		atomic_uint_fast64_t held_bytes; /* of one stripe it may wrap: what one thread holds another lets go */
 	} counts[STRIPES];
 	struct lru_shard shards[];
 };
@@ -116,14 +115,8 @@ static bool over_budget(const struct lru_shard *s)
 
 /* ---- Entries ------------------------------------------------------------------------------- */
 
-static void count_held(struct lru *c, uint64_t bytes)
-{
-	unsigned stripe = stripe_of_thread();
-	stripe_add(&c->counts[stripe].held_bytes, stripe, bytes);
-}
-
 /* Holds what is there, if an entry is. Acquire: pairs with the release of its insertion. */
-static bool hold(struct lru *c, struct lru_handle *h)
+static bool hold(struct lru_handle *h)
 {
 	unsigned state = atomic_load_explicit(&h->state, memory_order_relaxed);
 	do {
@@ -131,8 +124,6 @@ static bool hold(struct lru *c, struct lru_handle *h)
 			return false;
 	} while (!atomic_compare_exchange_weak_explicit(&h->state, &state, (state + 1) | STATE_USED,
 							memory_order_acquire, memory_order_relaxed));
-	if (!(state & STATE_HOLDERS))
-		count_held(c, h->charge);
 	return true;
 }
 
@@ -306,7 +297,7 @@ struct lru_handle *lru_lookup(struct lru *c, struct lru_key key, bool quiet)
 	struct lru_shard *s = shard_of(c, hash);
 	mutex_lock(&s->mu);
 	struct lru_handle *h = *slot_of(s, key, hash);
-	if (h && !hold(c, h))
+	if (h && !hold(h))
 		h = NULL; /* cannot be: what is in the table is so under the lock */
 	mutex_unlock(&s->mu);
 	if (!quiet)
@@ -318,7 +309,7 @@ struct lru_handle *lru_lookup_hinted(struct lru *c, struct lru_key key, struct l
 {
 	/* Acquire: the place's zeroes are there before the pointer to it. */
 	struct lru_handle *h = atomic_load_explicit(&hint->handle, memory_order_acquire);
-	if (h && hold(c, h)) {
+	if (h && hold(h)) {
 		if (__builtin_expect(same_key(h->key, key), 1)) {
 			count_lookup(c, true);
 			return h;
@@ -346,7 +337,7 @@ struct lru_handle *lru_insert(struct lru *c, struct lru_key key, void *value, si
 		mutex_lock(&s->mu);
 	}
 	struct lru_handle **slot = slot_of(s, key, hash), *there = *slot;
-	if (there && hold(c, there)) {
+	if (there && hold(there)) {
 		mutex_unlock(&s->mu);
 		destroy(value);
 		return there;
@@ -364,7 +355,6 @@ struct lru_handle *lru_insert(struct lru *c, struct lru_key key, void *value, si
 	account(s, 1, h->charge);
 	/* Release: a hint may lead here without the lock. */
 	atomic_store_explicit(&h->state, STATE_IN_TABLE | 1, memory_order_release);
-	count_held(c, h->charge);
 	victims = evict(s);
 	grow(s);
 	mutex_unlock(&s->mu);
@@ -375,7 +365,6 @@ struct lru_handle *lru_insert(struct lru *c, struct lru_key key, void *value, si
 void lru_release(struct lru *c, struct lru_handle *h)
 {
 	struct lru_shard *s = &c->shards[h->shard];
-	size_t charge = h->charge;
 	/* Release: this holder's reading is done before another destroys the value. Acquire: and the others' before
 	 * this one does. */
 	unsigned state = atomic_fetch_sub_explicit(&h->state, 1, memory_order_acq_rel) - 1;
@@ -386,7 +375,6 @@ void lru_release(struct lru *c, struct lru_handle *h)
 		retire(s, h);
 		return;
 	}
-	count_held(c, -(uint64_t)charge);
 	if (over_budget(s))
 		trim(s);
 }
@@ -420,9 +408,7 @@ void lru_erase(struct lru *c, struct lru_key key)
 	if (h) {
 		unlink_entry(s, slot);
 		unsigned state = atomic_fetch_and_explicit(&h->state, STATE_HOLDERS, memory_order_acq_rel);
-		if (state & STATE_HOLDERS) {
-			count_held(c, -(uint64_t)h->charge);
-		} else {
+		if (!(state & STATE_HOLDERS)) {
 			h->chain = NULL;
 			victim = h;
 		}
@@ -457,13 +443,26 @@ uint64_t lru_capacity(const struct lru *c)
 	return sum;
 }
 
+/* With the lock: of entries in the table that somebody holds. All are looked at, so that holding costs no count. */
+static uint64_t held_bytes(const struct lru_shard *s)
+{
+	uint64_t sum = 0;
+	for (const struct slab *slab = s->slabs; slab; slab = slab->next)
+		for (int i = 0; i < SLAB_HANDLES; i++) {
+			const struct lru_handle *h = &slab->handles[i];
+			unsigned state = atomic_load_explicit(&h->state, memory_order_relaxed);
+			if ((state & STATE_IN_TABLE) && (state & STATE_HOLDERS))
+				sum += h->charge;
+		}
+	return sum;
+}
+
 void lru_counts(struct lru *c, struct lru_counts *out)
 {
 	*out = (struct lru_counts){ 0 };
 	for (unsigned i = 0; i < STRIPES; i++) {
 		out->hits += relaxed(&c->counts[i].hits);
 		out->misses += relaxed(&c->counts[i].misses);
-		out->pinned_bytes += relaxed(&c->counts[i].held_bytes);
 	}
 	for (unsigned i = 0; i <= c->shard_mask; i++) {
 		struct lru_shard *s = &c->shards[i];
@@ -472,6 +471,7 @@ void lru_counts(struct lru *c, struct lru_counts *out)
 		out->evictions += s->evictions;
 		out->bytes += relaxed(&s->bytes);
 		out->entries += relaxed(&s->entries);
+		out->pinned_bytes += held_bytes(s);
 		mutex_unlock(&s->mu);
 	}
 }
