@@ -183,7 +183,7 @@ static enum wombat_status check_locked(struct checker *c)
 	buf_done(&text);
 	if (s != WOMBAT_OK && s != WOMBAT_NOT_FOUND)
 		return s;
-	struct table_options tables = { .verify_checksums = true };
+	struct table_options tables = { 0 };
 	struct vlog_options values = { .env = c->env, .dir = c->dir, .verify = &c->verify };
 	s = table_cache_new(c->env, c->dir, 64, UINT64_MAX, &tables, &c->cache);
 	if (s == WOMBAT_OK)

@@ -122,7 +122,6 @@ static enum wombat_status make_caches(struct wombat *db)
 		.filter_cache = db->filter_cache,
 		.counts = &db->table_counts,
 		.env_flags = (o->use_mmap ? ENV_MMAP : 0u) | (o->direct_io && !o->use_mmap ? ENV_DIRECT : 0u),
-		.verify_checksums = o->verify_checksums,
 	};
 	return table_cache_new(db->env, db->dir, (unsigned)o->max_open_files, o->table_cache_size, &tables, &db->tables);
 }

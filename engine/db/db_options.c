@@ -45,7 +45,7 @@ void db_options_apply_locked(struct wombat *db)
 	lru_set_capacity(db->block_cache, o->block_cache_size);
 	lru_set_capacity(db->filter_cache, o->filter_cache_size);
 	table_cache_set_bounds(db->tables, (unsigned)o->max_open_files, o->table_cache_size);
-	table_cache_set_verify(db->tables, o->verify_checksums);
+	table_cache_set_live(db->tables, o->verify_checksums, o->enable_prefetch ? (unsigned)o->prefetch_distance : 0);
 	if (db->values)
 		vlog_set_file_bytes(db->values, o->value_log_file_size);
 	if (db->wal)

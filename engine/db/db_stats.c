@@ -103,6 +103,8 @@ static void emit_caches(struct wombat *db, const struct emitter *e)
 	counter(e, "filter.prefix_useful", t.prefix_useful, "Of these, tables ruled out");
 	counter(e, "block_reads_total", t.block_reads, "Blocks read from files");
 	counter(e, "block_read_bytes_total", t.block_read_bytes, "Bytes of them");
+	counter(e, "prefetch.requests_total", t.prefetches, "Requests of scans to read ahead");
+	counter(e, "prefetch.bytes_total", t.prefetch_bytes, "Bytes that they named");
 	counter(e, "filter.page_reads", t.filter_page_reads, "Pages of filters read from files");
 	counter(e, "filter.page_failures", t.filter_page_failures, "Of these, not to be had: the filter was not asked");
 	counter(e, "errors.checksum_total", t.checksum_failures, "Blocks whose checksum was wrong");

@@ -30,6 +30,8 @@ struct options {
 	uint64_t table_cache_size;
 	uint64_t filter_cache_size;
 	uint64_t cache_shards;
+	bool enable_prefetch;
+	uint64_t prefetch_distance;
 	uint64_t read_ahead_size;
 	uint64_t write_buffer_size;
 	bool use_mmap;

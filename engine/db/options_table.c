@@ -90,8 +90,16 @@ const struct option_entry option_table[] = {
 	    "Parts of the block cache and of the filter cache with a lock of their own, rounded up to a power of two. More: less waiting among "
 	    "threads, less exact choice of what to evict." },
 	  FIELD(cache_shards), 1, 256, NULL },
+	{ { "enable_prefetch", WOMBAT_TYPE_BOOL, "true", "true|false", "", true,
+	    "Whether scans that move on in order ask the disk for blocks before they need them. true: long scans wait less. "
+	    "false: nothing is read in vain, and each block is waited for." },
+	  FIELD(enable_prefetch), 0, 1, NULL },
+	{ { "prefetch_distance", WOMBAT_TYPE_COUNT, "8", "1..4096", "blocks", true,
+	    "How many blocks ahead a scan asks to begin with; it doubles up to read_ahead_size as the scan goes on. More: the "
+	    "first blocks come sooner, and a scan that ends soon has read more in vain. Less: the reverse." },
+	  FIELD(prefetch_distance), 1, 4096, NULL },
 	{ { "read_ahead_size", WOMBAT_TYPE_SIZE, "256K", "0..64M", "bytes", true,
-	    "What scans and compactions read at a time once they move on in order. More: fewer, larger reads; short scans "
+	    "What compactions read at a time, and how much scans ask for ahead at most. More: fewer, larger reads; short scans "
 	    "read in vain. Less: more reads." },
 	  FIELD(read_ahead_size), 0, 64 M, NULL },
 	{ { "write_buffer_size", WOMBAT_TYPE_SIZE, "1M", "4K..64M", "bytes", true,

@@ -28,6 +28,8 @@ enum table_count {
 	TABLE_BLOCK_READS,   /* from the disk */
 	TABLE_BLOCK_READ_BYTES,
 	TABLE_CHECKSUM_FAILURES,
+	TABLE_PREFETCHES,    /* requests to read ahead */
+	TABLE_PREFETCH_BYTES,
 	TABLE_FILTER_PAGE_READS,
 	TABLE_FILTER_PAGE_FAILURES, /* which left a filter unasked */
 	TABLE_COUNTS
@@ -43,17 +45,23 @@ struct table_totals {
 	uint64_t prefix_checks, prefix_useful;
 	uint64_t block_reads, block_read_bytes;
 	uint64_t checksum_failures;
+	uint64_t prefetches, prefetch_bytes;
 	uint64_t filter_page_reads, filter_page_failures;
 };
 void table_counts_read(const struct table_counts *counts, struct table_totals *out);
+
+/* Settings that may change while tables are open. Relaxed: the next block read may see a change. */
+struct table_live {
+	atomic_bool verify_checksums; /* of data blocks; of all else always */
+	atomic_uint prefetch_blocks;  /* how far an iterator that moves on asks ahead, to begin with; 0: not at all */
+};
 
 struct table_options {
 	struct lru *block_cache;      /* borrowed; may be NULL: nothing is cached */
 	struct lru *filter_cache;     /* the same for pages of filters */
 	struct table_counts *counts;  /* borrowed; may be NULL */
 	unsigned env_flags;           /* enum env_open_flags */
-	bool verify_checksums;        /* of data blocks; index, filter and footer always */
-	const atomic_bool *verify_live; /* borrowed; if not NULL, instead of the former: may change */
+	const struct table_live *live; /* borrowed; NULL: checksums are verified, nothing is asked for ahead */
 };
 
 MUST_CHECK enum wombat_status table_open(struct env *env, const char *path, uint64_t number,

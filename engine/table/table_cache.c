@@ -18,7 +18,7 @@ struct table_cache {
 	struct table_options options;
 	struct lru *tables;
 	char *dir;
-	atomic_bool verify; /* relaxed: the next block read may see a change */
+	struct table_live live; /* what its tables look at, unless it was given another */
 };
 
 static void destroy_table(void *table)
@@ -45,9 +45,10 @@ enum wombat_status table_cache_new(struct env *env, const char *dir, unsigned ma
 		return fail_no_memory();
 	c->env = env;
 	c->options = *options;
-	atomic_init(&c->verify, options->verify_checksums);
-	if (!c->options.verify_live)
-		c->options.verify_live = &c->verify;
+	if (!c->options.live) {
+		table_cache_set_live(c, true, 0);
+		c->options.live = &c->live;
+	}
 	size_t dir_bytes = strlen(dir) + 1;
 	c->dir = mem_alloc(dir_bytes);
 	enum wombat_status s = c->dir ? WOMBAT_OK : fail_no_memory();
@@ -154,9 +155,10 @@ void table_cache_set_bounds(struct table_cache *c, unsigned max_open_files, uint
 	lru_set_capacity(c->tables, memory_bytes);
 }
 
-void table_cache_set_verify(struct table_cache *c, bool verify_checksums)
+void table_cache_set_live(struct table_cache *c, bool verify_checksums, unsigned prefetch_blocks)
 {
-	atomic_store_explicit(&c->verify, verify_checksums, memory_order_relaxed);
+	atomic_store_explicit(&c->live.verify_checksums, verify_checksums, memory_order_relaxed);
+	atomic_store_explicit(&c->live.prefetch_blocks, prefetch_blocks, memory_order_relaxed);
 }
 
 void table_cache_counts(struct table_cache *c, struct lru_counts *out)

@@ -23,7 +23,8 @@ MUST_CHECK enum wombat_status table_cache_iter_new(struct table_cache *c, uint64
 /* Before a file is removed. Its cached blocks go too. */
 void table_cache_evict(struct table_cache *c, uint64_t number);
 void table_cache_set_bounds(struct table_cache *c, unsigned max_open_files, uint64_t memory_bytes);
-void table_cache_set_verify(struct table_cache *c, bool verify_checksums);
+/* struct table_live of its tables. */
+void table_cache_set_live(struct table_cache *c, bool verify_checksums, unsigned prefetch_blocks);
 void table_cache_counts(struct table_cache *c, struct lru_counts *out);
 
 #endif

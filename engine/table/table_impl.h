@@ -29,11 +29,10 @@ struct table {
 
 void table_count_add(struct table_counts *counts, enum table_count which, uint64_t n);
 
-/* Relaxed: a change of the setting need not be seen before the next block. */
 static inline bool table_verifies(const struct table *t)
 {
-	return t->options.verify_live ? atomic_load_explicit(t->options.verify_live, memory_order_relaxed)
-				      : t->options.verify_checksums;
+	const struct table_live *live = t->options.live;
+	return !live || atomic_load_explicit(&live->verify_checksums, memory_order_relaxed);
 }
 
 /* ---- Blocks as they are on the disk: table_read.c --------------------------------------------- */

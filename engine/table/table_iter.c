@@ -7,7 +7,7 @@
  * Blocks come one of three ways:
  *   - from the block cache or the disk, one at a time (table_block_acquire);
  *   - the same, with the disk told what comes next once the moves have proven to go on: the window starts
- *     small and doubles up to read_ahead_bytes, so that a short scan does not pay for a long one;
+ *     with prefetch_blocks and doubles up to read_ahead_bytes, so that a short scan does not pay for a long one;
  *   - with TABLE_READ_SEQUENTIAL from large reads: as many whole blocks as fit are read at once, and
  *     unpacked ones are used where they lie, without a copy or an allocation.
  */
@@ -18,7 +18,6 @@
 
 enum {
 	STREAK_MIN = 2,             /* blocks read from the disk in a row before reading ahead begins */
-	WINDOW_MIN = 32 * 1024,
 };
 
 struct table_iter {
@@ -119,8 +118,16 @@ static enum wombat_status block_from_ahead(struct table_iter *ti, size_t i, cons
 	return WOMBAT_OK;
 }
 
+/* Bytes of the `blocks` blocks behind the i-th. */
+static uint64_t bytes_behind(const struct index *x, size_t i, unsigned blocks)
+{
+	size_t to = i + 1 + blocks;
+	uint64_t end = to < x->count ? x->offsets[to] : index_blocks_end(x);
+	return end - x->offsets[i] - x->sizes[i] - TABLE_BLOCK_TRAILER_SIZE;
+}
+
 /* Tells the disk what comes behind block i, which was just read as one of a streak. */
-static void hint_ahead(struct table_iter *ti, size_t i)
+static void hint_ahead(struct table_iter *ti, size_t i, unsigned blocks)
 {
 	struct table *t = ti->table;
 	uint64_t from = t->index->offsets[i] + t->index->sizes[i] + TABLE_BLOCK_TRAILER_SIZE;
@@ -129,15 +136,23 @@ static void hint_ahead(struct table_iter *ti, size_t i)
 		return; /* enough is on its way */
 	if (ti->hinted_to > from)
 		from = ti->hinted_to;
-	ti->window_bytes = ti->window_bytes ? ti->window_bytes * 2 : WINDOW_MIN;
-	if (ti->window_bytes > ti->read_ahead_bytes)
-		ti->window_bytes = ti->read_ahead_bytes;
+	uint64_t window = ti->window_bytes ? ti->window_bytes * 2 : bytes_behind(t->index, i, blocks);
+	ti->window_bytes = (size_t)(window < ti->read_ahead_bytes ? window : ti->read_ahead_bytes);
 	uint64_t size = from < end ? end - from : 0;
 	if (size > ti->window_bytes)
 		size = ti->window_bytes;
-	if (size)
+	if (size) {
 		t->calls->reader_prefetch(t->reader, from, (size_t)size);
+		table_count_add(t->options.counts, TABLE_PREFETCHES, 1);
+		table_count_add(t->options.counts, TABLE_PREFETCH_BYTES, size);
+	}
 	ti->hinted_to = from + size;
+}
+
+static unsigned prefetch_blocks(const struct table *t)
+{
+	const struct table_live *live = t->options.live;
+	return live ? atomic_load_explicit(&live->prefetch_blocks, memory_order_relaxed) : 0;
 }
 
 static enum wombat_status block_by_itself(struct table_iter *ti, size_t i, bool goes_on,
@@ -152,7 +167,9 @@ static enum wombat_status block_by_itself(struct table_iter *ti, size_t i, bool 
 		ti->window_bytes = 0;
 		ti->hinted_to = 0;
 	} else if (ti->read_ahead_bytes && ++ti->streak >= STREAK_MIN) {
-		hint_ahead(ti, i);
+		unsigned blocks = prefetch_blocks(ti->table);
+		if (blocks)
+			hint_ahead(ti, i, blocks);
 	}
 	return s;
 }

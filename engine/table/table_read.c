@@ -44,6 +44,8 @@ void table_counts_read(const struct table_counts *counts, struct table_totals *o
 		.block_reads = sum[TABLE_BLOCK_READS],
 		.block_read_bytes = sum[TABLE_BLOCK_READ_BYTES],
 		.checksum_failures = sum[TABLE_CHECKSUM_FAILURES],
+		.prefetches = sum[TABLE_PREFETCHES],
+		.prefetch_bytes = sum[TABLE_PREFETCH_BYTES],
 		.filter_page_reads = sum[TABLE_FILTER_PAGE_READS],
 		.filter_page_failures = sum[TABLE_FILTER_PAGE_FAILURES],
 	};

@@ -226,6 +226,45 @@ static void test_effect_on_tables_and_caches(void **state)
 	db_world_done(&w);
 }
 
+/* How much a scan over all asks the disk for ahead. */
+static double asked_ahead(struct db_world *w, const char *figure)
+{
+	struct wombat_iter *it;
+	double before = db_world_stat(w, figure);
+	assert_ok(db_world_set(w, "block_cache_size", "0"));
+	assert_ok(wombat_iter_new(w->db, NULL, WOMBAT_USER, &it));
+	for (bool there = wombat_iter_first(it); there; there = wombat_iter_next(it))
+		continue;
+	wombat_iter_free(it);
+	return db_world_stat(w, figure) - before;
+}
+
+static void test_effect_on_reading_ahead(void **state)
+{
+	(void)state;
+	struct db_world w;
+	db_world_init(&w, (const char *const[]){ "block_size", "1K", "read_ahead_size", "64K", "prefetch_distance", "2", NULL });
+	for (unsigned i = 0; i < 200; i++) {
+		char key[8];
+		snprintf(key, sizeof key, "%03u", i);
+		db_world_put_filled(&w, key, 900, i);
+	}
+	assert_ok(wombat_flush(w.db));
+	double few = asked_ahead(&w, "prefetch.requests_total");
+	assert_true(few > 0 && asked_ahead(&w, "prefetch.bytes_total") > 100000);
+	assert_ok(db_world_set(&w, "prefetch_distance", "1"));
+	assert_true(asked_ahead(&w, "prefetch.requests_total") > few); /* it begins smaller */
+	assert_ok(db_world_set(&w, "prefetch_distance", "4096"));
+	assert_true(asked_ahead(&w, "prefetch.requests_total") < few);
+	assert_ok(db_world_set(&w, "read_ahead_size", "4K"));
+	assert_true(asked_ahead(&w, "prefetch.requests_total") > few);
+	assert_ok(db_world_set(&w, "enable_prefetch", "false"));
+	assert_true(asked_ahead(&w, "prefetch.requests_total") == 0);
+	assert_ok(db_world_set(&w, "enable_prefetch", "true"));
+	assert_true(asked_ahead(&w, "prefetch.requests_total") > few);
+	db_world_done(&w);
+}
+
 static void test_log_segments_take_the_new_size(void **state)
 {
 	(void)state;
@@ -324,6 +363,7 @@ int main(void)
 		cmocka_unit_test(test_refused_as_a_whole),
 		cmocka_unit_test(test_effect_on_writes),
 		cmocka_unit_test(test_effect_on_tables_and_caches),
+		cmocka_unit_test(test_effect_on_reading_ahead),
 		cmocka_unit_test(test_log_segments_take_the_new_size),
 		cmocka_unit_test(test_sources),
 		cmocka_unit_test(test_out_of_memory),

@@ -47,7 +47,6 @@ static struct table *open_table(struct fixture *f, unsigned env_flags)
 	struct table *t;
 	struct table_options options = {
 		.block_cache = f->cache, .filter_cache = f->filters, .counts = &f->counts, .env_flags = env_flags,
-		.verify_checksums = true,
 	};
 	assert_ok(table_open(f->env, PATH, NUMBER, &options, &t));
 	return t;
@@ -188,7 +187,7 @@ static void test_real_files(void **state)
 	data_random(&d, &r, &(struct data_shape){ .entries = 2000, .keys = 1500, .value_max = 300 });
 	for (size_t i = 0; i < sizeof(env_flags) / sizeof(env_flags[0]); i++) {
 		struct table_builder_options options = data_options();
-		struct table_options open = { .env_flags = env_flags[i], .verify_checksums = true };
+		struct table_options open = { .env_flags = env_flags[i] };
 		struct table *t;
 		options.direct_io = env_flags[i] == ENV_DIRECT;
 		assert_ok(data_build(&d, env_posix(), path, &options, NULL));
@@ -552,7 +551,7 @@ static void test_versions(void **state)
 	(void)state;
 	struct fixture f;
 	struct table *t;
-	struct table_options options = { .verify_checksums = true };
+	struct table_options options = { 0 };
 	size_t size;
 	fixture_init(&f, "test_versions", 0);
 	build_numbers(&f, 100);

@@ -29,7 +29,7 @@ static struct env *new_env(void)
 static struct table *open_table(struct env *env)
 {
 	struct table *t;
-	struct table_options options = { .verify_checksums = true };
+	struct table_options options = { 0 };
 	assert_ok(table_open(env, PATH, 7, &options, &t));
 	return t;
 }

@@ -47,7 +47,7 @@ static void fixture_init(struct fixture *f, unsigned tables, unsigned max_open)
 	for (unsigned i = 1; i <= tables; i++)
 		build(f->env, i);
 	assert_ok(lru_new(1 << 20, 4, &f->blocks));
-	struct table_options options = { .block_cache = f->blocks, .counts = &f->counts, .verify_checksums = true };
+	struct table_options options = { .block_cache = f->blocks, .counts = &f->counts };
 	assert_ok(table_cache_new(f->env, "db", max_open, UINT64_MAX, &options, &f->cache));
 }
 
@@ -207,7 +207,7 @@ static void test_verify_changes_open_tables(void **state)
 		if (read_one(f.cache, 1, i) == WOMBAT_CORRUPTION)
 			bad = i;
 	assert_true(bad < KEYS);
-	table_cache_set_verify(f.cache, false);
+	table_cache_set_live(f.cache, false, 0);
 	struct iter *it;
 	assert_ok(table_cache_iter_new(f.cache, 1, NULL, TABLE_READ_NO_FILL, 0, &it));
 	iter_first(it);
@@ -215,7 +215,7 @@ static void test_verify_changes_open_tables(void **state)
 	for (; it->valid; iter_next(it))
 		seen++;
 	iter_free(it);
-	table_cache_set_verify(f.cache, true);
+	table_cache_set_live(f.cache, true, 0);
 	assert_status(read_one(f.cache, 1, bad), WOMBAT_CORRUPTION);
 	assert_true(seen > 0);
 	fixture_done(&f);
@@ -238,7 +238,7 @@ static void work_once(struct table_cache *c, struct random_state *r)
 		table_cache_set_bounds(c, 2 + (unsigned)random_below(r, 30), UINT64_MAX);
 		break;
 	case 1:
-		table_cache_set_verify(c, random_below(r, 2));
+		table_cache_set_live(c, random_below(r, 2), (unsigned)random_below(r, 3));
 		break;
 	case 2:
 		table_cache_evict(c, number);
@@ -301,7 +301,7 @@ static enum wombat_status make_and_use(struct env *env)
 {
 	struct table_cache *c;
 	struct iter *it;
-	struct table_options options = { .verify_checksums = true };
+	struct table_options options = { 0 };
 	enum wombat_status s = table_cache_new(env, "db", 5, UINT64_MAX, &options, &c);
 	if (s != WOMBAT_OK)
 		return s;

@@ -33,7 +33,8 @@ static void take(void *arg, const char *sentence)
 static enum wombat_status check(struct env *env, struct reports *r)
 {
 	struct table *t;
-	struct table_options options = { .verify_checksums = false }; /* the check verifies whatever the setting */
+	static const struct table_live trusting; /* the check verifies whatever the setting */
+	struct table_options options = { .live = &trusting };
 	*r = (struct reports){ 0 };
 	enum wombat_status s = table_open(env, PATH, 7, &options, &t);
 	if (s != WOMBAT_OK)

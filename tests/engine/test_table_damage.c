@@ -76,7 +76,8 @@ static enum wombat_status read_all(const struct reading *r, struct env *env)
 {
 	struct table *t;
 	struct table_counts counts = { 0 };
-	struct table_options options = { .counts = &counts, .verify_checksums = !r->trusting };
+	struct table_live live = { .verify_checksums = !r->trusting };
+	struct table_options options = { .counts = &counts, .live = &live };
 	unsigned findings = 0;
 	enum wombat_status s = table_open(env, PATH, 7, &options, &t);
 	if (s != WOMBAT_OK)
@@ -205,8 +206,8 @@ static void test_checksum_failures_are_counted(void **state)
 	struct env *env;
 	struct table *t;
 	struct table_counts counts = { 0 };
-	atomic_bool verify = true;
-	struct table_options options = { .counts = &counts, .verify_live = &verify };
+	struct table_live live = { .verify_checksums = true };
+	struct table_options options = { .counts = &counts, .live = &live };
 	struct table_totals sums;
 	size_t size;
 	random_seed(&r, test_seed("test_checksum_failures_are_counted"));
@@ -220,7 +221,7 @@ static void test_checksum_failures_are_counted(void **state)
 	assert_non_null(strstr(wombat_last_error(), PATH ": block at 0: checksum"));
 	table_counts_read(&counts, &sums);
 	assert_int_equal(sums.checksum_failures, 1);
-	atomic_store(&verify, false); /* a setting that may change */
+	atomic_store(&live.verify_checksums, false); /* a setting that may change */
 	reading.trusting = true;
 	assert_ok(read_in_order(&reading, t, 0));
 	unsigned findings = 0; /* the check looks whatever the setting */

@@ -32,7 +32,7 @@ static struct wombat_slice key_of(unsigned n, char out[32])
 static void open_again(struct fixture *f)
 {
 	struct table_options options = {
-		.block_cache = f->blocks, .filter_cache = f->filters, .counts = &f->counts, .verify_checksums = true,
+		.block_cache = f->blocks, .filter_cache = f->filters, .counts = &f->counts,
 	};
 	table_close(f->t);
 	f->t = NULL;

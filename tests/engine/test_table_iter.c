@@ -33,12 +33,18 @@ struct fixture {
 	struct lru *cache;
 	struct data d;
 	struct table *t;
+	struct table_counts counts;
+	struct table_live live;
 	struct random_state r;
 };
 
+enum { AHEAD_BLOCKS = 8 };
+
 static void fixture_open(struct fixture *f, const struct table_builder_options *options)
 {
-	struct table_options open = { .block_cache = f->cache, .verify_checksums = true };
+	struct table_options open = { .block_cache = f->cache, .counts = &f->counts, .live = &f->live };
+	atomic_init(&f->live.verify_checksums, true);
+	atomic_init(&f->live.prefetch_blocks, AHEAD_BLOCKS);
 	assert_ok(data_build(&f->d, f->env, PATH, options, NULL));
 	assert_ok(table_open(f->env, PATH, 7, &open, &f->t));
 }
@@ -375,6 +381,15 @@ static void note_hint(struct env_reader *reader, uint64_t offset, size_t size)
 	hints.bytes[hints.count++] = size;
 }
 
+/* Of the blocks that are asked for at first, if the first of them begins there. */
+static size_t blocks_from(const struct index *x, uint64_t offset)
+{
+	size_t i = 0;
+	while (x->offsets[i] != offset)
+		i++;
+	return (size_t)(x->offsets[i + AHEAD_BLOCKS] - offset);
+}
+
 /* Hints begin when moving on has proven itself, double, follow each other without a gap, and end with the blocks. */
 static void test_hints(void **state)
 {
@@ -405,8 +420,14 @@ static void test_hints(void **state)
 	assert_int_equal(hints.count, 0); /* nor is going backwards helped */
 	walk_all(&f, it);
 	assert_true(hints.count >= 8);
+	size_t first = blocks_from(f.t->index, hints.from[0]);
+	assert_true(first > AHEAD_BLOCKS * 3000 && first < AHEAD_BLOCKS * 4200);
+	struct table_totals sums;
+	table_counts_read(&f.counts, &sums);
+	assert_int_equal(sums.prefetches, hints.count);
+	assert_int_equal(sums.prefetch_bytes, hints.from[hints.count - 1] + hints.bytes[hints.count - 1] - hints.from[0]);
 	for (unsigned i = 0; i < hints.count; i++) {
-		size_t window = (size_t)(32 * 1024) << (i < 3 ? i : 3);
+		size_t window = first << (i < 4 ? i : 4);
 		bool last = i + 1 == hints.count;
 		window = window < WINDOW ? window : WINDOW;
 		assert_true(hints.bytes[i] == window || (last && hints.bytes[i] < window));
@@ -418,11 +439,24 @@ static void test_hints(void **state)
 	/* A seek begins anew, small. */
 	memset(&hints, 0, sizeof(hints));
 	iter_seek(it, f.d.entries[700].key, TAG_MAX);
-	for (unsigned i = 0; i < 20; i++)
+	for (unsigned i = 0; i < 12; i++)
 		iter_next(it);
 	assert_int_equal(hints.count, 1);
-	assert_int_equal(hints.bytes[0], 32 * 1024);
+	assert_int_equal(hints.bytes[0], blocks_from(f.t->index, hints.from[0]));
 	assert_true(hints.from[0] > table_offset_of(f.t, f.d.entries[700].key));
+	/* So much as is asked for; nothing when it is switched off. */
+	for (unsigned blocks = 0; blocks < 3; blocks++) {
+		atomic_store(&f.live.prefetch_blocks, blocks);
+		memset(&hints, 0, sizeof(hints));
+		iter_seek(it, f.d.entries[300 + 300 * blocks].key, TAG_MAX);
+		for (unsigned i = 0; i < 13; i++)
+			iter_next(it);
+		assert_int_equal(hints.count > 0, blocks > 0);
+		if (blocks)
+			assert_int_equal(f.t->index->offsets[index_find(f.t->index, f.d.entries[300 + 300 * blocks].key, TAG_MAX) +
+							     3 + blocks] - hints.from[0], hints.bytes[0]);
+	}
+	atomic_store(&f.live.prefetch_blocks, AHEAD_BLOCKS);
 	/* Without room to read ahead there are none. */
 	iter_free(it);
 	memset(&hints, 0, sizeof(hints));

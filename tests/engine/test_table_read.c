@@ -36,7 +36,7 @@ static void fixture_init(struct fixture *f, const char *name, uint64_t cache_byt
 		assert_ok(lru_new(cache_bytes, 2, &f->cache));
 	data_random(&f->d, &f->r, &(struct data_shape){ .entries = 300, .keys = 60, .value_max = 100 });
 	assert_ok(data_build(&f->d, f->env, PATH, options, NULL));
-	struct table_options open = { .block_cache = f->cache, .counts = &f->counts, .verify_checksums = true };
+	struct table_options open = { .block_cache = f->cache, .counts = &f->counts };
 	assert_ok(table_open(f->env, PATH, 7, &open, &f->t));
 }
 
@@ -339,7 +339,7 @@ static void test_packed_part(void **state)
 	for (int spoil = 0; spoil < 2; spoil++) {
 		struct fixture f;
 		struct table_builder_options options = small_blocks();
-		struct table_options open = { .verify_checksums = true };
+		struct table_options open = { 0 };
 		struct table *t = NULL;
 		unsigned n = 0;
 		fixture_init(&f, "test_packed_part", 0, &options);

@@ -15,7 +15,7 @@ void versions_init(struct versions *w, struct env *env)
 		.table = { .block_bytes = 512, .restart_interval = 4, .bloom_false_positive = 0.01,
 			   .write_buffer_bytes = 4096 },
 	};
-	struct table_options tables = { .verify_checksums = true };
+	struct table_options tables = { 0 };
 	mutex_init(&w->state, LOCK_RANK_STATE);
 	assert_ok(env->calls->dir_create(env, VERSIONS_DIR));
 	assert_ok(table_cache_new(env, VERSIONS_DIR, 100, UINT64_MAX, &tables, &w->tables));
