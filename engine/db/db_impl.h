@@ -70,6 +70,7 @@ struct wombat {
 	uint64_t opened_ns;          /* monotonic */
 	struct env_lock *lock;
 	struct lru *block_cache, *filter_cache;
+	struct packed_cache *packed_cache;
 	struct table_cache *tables;
 	struct version_set *versions;
 	struct vlog *values;

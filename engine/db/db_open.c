@@ -115,10 +115,13 @@ static enum wombat_status make_caches(struct wombat *db)
 	enum wombat_status s = lru_new(o->block_cache_size, shards, &db->block_cache);
 	if (s == WOMBAT_OK)
 		s = lru_new(o->filter_cache_size, shards, &db->filter_cache);
+	if (s == WOMBAT_OK)
+		s = packed_cache_new(shards, &db->packed_cache);
 	if (s != WOMBAT_OK)
 		return s;
 	struct table_options tables = {
 		.block_cache = db->block_cache,
+		.packed_cache = db->packed_cache,
 		.filter_cache = db->filter_cache,
 		.counts = &db->table_counts,
 		.env_flags = (o->use_mmap ? ENV_MMAP : 0u) | (o->direct_io && !o->use_mmap ? ENV_DIRECT : 0u),
@@ -319,6 +322,7 @@ static void db_free(struct wombat *db)
 	vlog_free(db->values);
 	table_cache_free(db->tables);
 	lru_free(db->filter_cache);
+	packed_cache_free(db->packed_cache);
 	lru_free(db->block_cache);
 	if (db->lock)
 		db->env->calls->unlock(db->lock);

@@ -42,7 +42,9 @@ void db_options_apply_locked(struct wombat *db)
 	copy_live(db, o);
 	throttle_set_rate(&db->compaction_throttle, o->compaction_throttle_bytes_per_sec);
 	throttle_set_rate(&db->write_throttle, o->write_throttle_bytes_per_sec);
-	lru_set_capacity(db->block_cache, o->block_cache_size);
+	uint64_t packed = o->enable_cache_compression ? o->block_cache_size / 4 * 3 : 0;
+	lru_set_capacity(db->block_cache, o->block_cache_size - packed);
+	packed_cache_set_capacity(db->packed_cache, packed);
 	lru_set_capacity(db->filter_cache, o->filter_cache_size);
 	table_cache_set_bounds(db->tables, (unsigned)o->max_open_files, o->table_cache_size);
 	table_cache_set_live(db->tables, o->verify_checksums, o->enable_prefetch ? (unsigned)o->prefetch_distance : 0);

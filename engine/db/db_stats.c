@@ -71,18 +71,25 @@ static void emit_latency(const struct emitter *e, const char *operation, const s
 
 static void emit_caches(struct wombat *db, const struct emitter *e)
 {
-	struct lru_counts block, table, filter;
+	struct lru_counts block, packed, table, filter;
+	packed_cache_counts(db->packed_cache, &packed);
 	lru_counts(db->block_cache, &block);
 	lru_counts(db->filter_cache, &filter);
 	table_cache_counts(db->tables, &table);
-	ratio(e, "cache_hit_ratio", (double)block.hits, (double)(block.hits + block.misses),
-	      "Share of block lookups that the block cache answered");
+	ratio(e, "cache_hit_ratio", (double)(block.hits + packed.hits), (double)(block.hits + block.misses),
+	      "Share of block lookups that the block cache answered, packed blocks included");
 	counter(e, "block_cache.hits", block.hits, "Blocks found in the cache");
 	counter(e, "block_cache.misses", block.misses, "Blocks read because they were not in the cache");
 	counter(e, "block_cache.evictions", block.evictions, "Blocks dropped to stay within block_cache_size");
-	ratio(e, "block_cache.hit_ratio", (double)block.hits, (double)(block.hits + block.misses), "The same share");
+	ratio(e, "block_cache.hit_ratio", (double)block.hits, (double)(block.hits + block.misses), "Share of them found ready for use");
 	gauge(e, "block_cache.bytes", block.bytes, "Bytes of blocks in the cache");
 	gauge(e, "block_cache.pinned_bytes", block.pinned_bytes, "Of these, in use by readers");
+	counter(e, "packed_cache.hits", packed.hits, "Blocks found packed");
+	counter(e, "packed_cache.misses", packed.misses, "Blocks that were not there either");
+	ratio(e, "packed_cache.hit_ratio", (double)packed.hits, (double)(packed.hits + packed.misses), "Share found");
+	counter(e, "packed_cache.evictions", packed.evictions, "Packed blocks dropped to stay within their part of the budget");
+	gauge(e, "packed_cache.entries", packed.entries, "Packed blocks in the cache");
+	gauge(e, "packed_cache.bytes", packed.bytes, "Bytes of them");
 	counter(e, "table_cache.hits", table.hits, "Tables found open");
 	counter(e, "table_cache.misses", table.misses, "Tables opened");
 	ratio(e, "table_cache.hit_ratio", (double)table.hits, (double)(table.hits + table.misses), "Share found open");
@@ -216,8 +223,10 @@ static void emit_sizes(struct wombat *db, const struct read_view *view, uint64_t
 	for (unsigned level = 0; level < view->version->level_count; level++)
 		for (size_t i = 0; i < view->version->levels[level].count; i++)
 			entries += view->version->levels[level].files[i]->summary.entries;
-	struct lru_counts block, filter, tables;
+	struct lru_counts block, packed, filter, tables;
+	packed_cache_counts(db->packed_cache, &packed);
 	lru_counts(db->block_cache, &block);
+	block.bytes += packed.bytes;
 	lru_counts(db->filter_cache, &filter);
 	table_cache_counts(db->tables, &tables);
 	struct wal_counts wal = { 0 };
@@ -226,7 +235,7 @@ static void emit_sizes(struct wombat *db, const struct read_view *view, uint64_t
 	uint64_t manifest = version_set_manifest_bytes(db->versions);
 	gauge(e, "memory_usage_bytes", memtables + block.bytes + filter.bytes + tables.bytes, "Memory of memtables, caches and open tables");
 	gauge(e, "memory.memtables_bytes", memtables, "Changes that are not in tables yet");
-	gauge(e, "memory.block_cache_bytes", block.bytes, "Blocks in the cache");
+	gauge(e, "memory.block_cache_bytes", block.bytes, "Blocks in the cache, packed ones included");
 	gauge(e, "memory.filter_cache_bytes", filter.bytes, "Pages of filters in the cache");
 	gauge(e, "memory.tables_bytes", tables.bytes, "Indexes of open tables");
 	struct vlog_counts values;

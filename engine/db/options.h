@@ -27,6 +27,7 @@ struct options {
 	bool sync_writes;
 	uint64_t sync_interval_ms;
 	uint64_t block_cache_size;
+	bool enable_cache_compression;
 	uint64_t table_cache_size;
 	uint64_t filter_cache_size;
 	uint64_t cache_shards;

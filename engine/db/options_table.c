@@ -78,6 +78,11 @@ const struct option_entry option_table[] = {
 	    "Memory for table blocks that were read. More: fewer reads from the disk. Less: more of them; 0 keeps only "
 	    "what is in use." },
 	  FIELD(block_cache_size), 0, 1 T, NULL },
+	{ { "enable_cache_compression", WOMBAT_TYPE_BOOL, "false", "true|false", "", true,
+	    "Whether three quarters of block_cache_size keep blocks packed. true: more blocks fit in, those of packed tables "
+	    "for nothing; others are packed when they are read, and each use of a block from there unpacks it. false: memory "
+	    "is spent instead of the processor." },
+	  FIELD(enable_cache_compression), 0, 1, NULL },
 	{ { "table_cache_size", WOMBAT_TYPE_SIZE, "256M", "0..1T", "bytes", true,
 	    "Memory for what open tables keep: their indexes, properties and range tombstones. Less: tables are closed, and "
 	    "opened anew when they are asked, several reads each. 0 keeps open only what is in use." },

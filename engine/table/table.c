@@ -168,8 +168,12 @@ const struct table_properties *table_properties_of(const struct table *t)
 
 void table_forget_blocks(struct table *t)
 {
-	for (size_t i = 0; t->options.block_cache && i < t->index->count; i++)
-		lru_erase(t->options.block_cache, (struct lru_key){ t->number, i });
+	for (size_t i = 0; i < t->index->count; i++) {
+		if (t->options.block_cache)
+			lru_erase(t->options.block_cache, (struct lru_key){ t->number, i });
+		if (packed_cache_on(t->options.packed_cache))
+			packed_cache_erase(t->options.packed_cache, (struct lru_key){ t->number, i });
+	}
 	table_filter_forget(t);
 }
 

@@ -12,6 +12,7 @@
 #include "engine/env/env.h"
 #include "engine/iter/iter.h"
 #include "engine/iter/range_del.h"
+#include "engine/table/packed_cache.h"
 #include "engine/table/properties.h"
 
 struct table;
@@ -58,6 +59,7 @@ struct table_live {
 
 struct table_options {
 	struct lru *block_cache;      /* borrowed; may be NULL: nothing is cached */
+	struct packed_cache *packed_cache; /* the same for blocks kept packed */
 	struct lru *filter_cache;     /* the same for pages of filters */
 	struct table_counts *counts;  /* borrowed; may be NULL */
 	unsigned env_flags;           /* enum env_open_flags */

@@ -131,7 +131,7 @@ static enum wombat_status check_block(struct check *c, struct block_iter *b, siz
 {
 	struct block *block;
 	uint64_t offset = c->t->index->offsets[i];
-	enum wombat_status s = table_read_block(c->t, index_handle(c->t->index, i), true, &block);
+	enum wombat_status s = table_read_block(c->t, index_handle(c->t->index, i), true, NULL, &block);
 	if (s == WOMBAT_CORRUPTION) {
 		c->findings++;
 		c->block_missing = true;

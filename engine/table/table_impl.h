@@ -43,9 +43,9 @@ MUST_CHECK enum wombat_status table_check_stored(struct table *t, struct table_h
 /* Makes a block of its own memory from a packed one; for mem_free(). */
 MUST_CHECK enum wombat_status table_unpack_block(struct table *t, struct table_handle handle,
 	const uint8_t *stored, struct block **out);
-/* Reads a data block into memory of its own; for mem_free(). */
+/* Reads a data block into memory of its own; for mem_free(). `keep_as`: where the packed cache keeps it; NULL: nowhere. */
 MUST_CHECK enum wombat_status table_read_block(struct table *t, struct table_handle handle, bool verify,
-	struct block **out);
+	const struct lru_key *keep_as, struct block **out);
 /* The unpacked bytes of one of the other blocks, in 64-byte aligned memory for mem_free(). */
 MUST_CHECK enum wombat_status table_read_part(struct table *t, const char *part, struct table_handle handle,
 	struct wombat_slice *out, void **out_memory);

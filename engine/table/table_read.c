@@ -140,7 +140,7 @@ enum wombat_status table_unpack_block(struct table *t, struct table_handle handl
 }
 
 enum wombat_status table_read_block(struct table *t, struct table_handle handle, bool verify,
-	struct block **out)
+	const struct lru_key *keep_as, struct block **out)
 {
 	struct block *b = block_alloc((size_t)handle.size);
 	if (!b)
@@ -150,10 +150,16 @@ enum wombat_status table_read_block(struct table *t, struct table_handle handle,
 	enum wombat_status s = read_stored(t, handle, stored);
 	if (s == WOMBAT_OK)
 		s = table_check_stored(t, handle, stored, verify, &compression);
-	if (s == WOMBAT_OK && compression == TABLE_COMPRESS_NONE)
+	struct wombat_slice bytes = slice_make(stored, (size_t)handle.size);
+	if (s == WOMBAT_OK && compression == TABLE_COMPRESS_NONE) {
+		if (keep_as)
+			packed_cache_pack(t->options.packed_cache, *keep_as, bytes);
 		return block_ready(t, handle.offset, b, (size_t)handle.size, out);
+	}
 	if (s == WOMBAT_OK)
 		s = table_unpack_block(t, handle, stored, out);
+	if (s == WOMBAT_OK && keep_as)
+		packed_cache_keep(t->options.packed_cache, *keep_as, bytes);
 	mem_free(b);
 	return s;
 }
@@ -194,6 +200,37 @@ enum wombat_status table_read_part(struct table *t, const char *part, struct tab
 
 /* ---- The block cache -------------------------------------------------------------------------- */
 
+/* From the packed cache; NULL: it is not there, or cannot be unpacked for lack of memory. */
+static struct block *unpack_cached(struct table *t, struct lru_key key, struct table_handle handle)
+{
+	struct lru_pin pin = { 0 };
+	struct wombat_slice stored;
+	struct block *b = NULL;
+	if (!packed_cache_find(t->options.packed_cache, key, &pin, &stored))
+		return NULL;
+	handle.size = stored.size;
+	if (table_unpack_block(t, handle, stored.data, &b) != WOMBAT_OK)
+		b = NULL;
+	lru_pin_release(&pin);
+	return b;
+}
+
+/* The block that the cache lacks, in memory of its own. `*out_read`: whether the disk was asked. */
+static enum wombat_status bring_block(struct table *t, struct lru_key key, unsigned flags, struct block **out,
+	bool *out_read)
+{
+	struct table_handle handle = index_handle(t->index, key.item);
+	bool packs = packed_cache_on(t->options.packed_cache);
+	*out_read = false;
+	if (packs && (*out = unpack_cached(t, key, handle)))
+		return WOMBAT_OK;
+	if (flags & TABLE_READ_CACHED)
+		return WOMBAT_WOULD_BLOCK; /* an answer, without a sentence */
+	*out_read = true;
+	bool keep = packs && !(flags & (TABLE_READ_NO_FILL | TABLE_READ_SEQUENTIAL));
+	return table_read_block(t, handle, table_verifies(t), keep ? &key : NULL, out);
+}
+
 enum wombat_status table_block_acquire(struct table *t, size_t block_index, unsigned flags,
 	struct lru_pin *pin, const struct block **out, bool *out_read)
 {
@@ -216,14 +253,13 @@ enum wombat_status table_block_acquire(struct table *t, size_t block_index, unsi
 			return WOMBAT_OK;
 		}
 	}
-	if (flags & TABLE_READ_CACHED)
-		return WOMBAT_WOULD_BLOCK; /* an answer, without a sentence */
 	struct block *b;
-	enum wombat_status s = table_read_block(t, index_handle(t->index, block_index), table_verifies(t), &b);
+	bool was_read;
+	enum wombat_status s = bring_block(t, key, flags, &b, &was_read);
 	if (s != WOMBAT_OK)
 		return s;
 	if (out_read)
-		*out_read = true;
+		*out_read = was_read;
 	struct lru_handle *h = NULL;
 	if (cache && !(flags & (TABLE_READ_NO_FILL | TABLE_READ_SEQUENTIAL)))
 		h = lru_insert(cache, key, b, b->charge_bytes, mem_free);

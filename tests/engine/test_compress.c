@@ -6,6 +6,7 @@
 
 #include "engine/base/alloc.h"
 #include "engine/base/random.h"
+#include "engine/table/deflate.h"
 #include "tests/support/check.h"
 #include "tests/support/seed.h"
 
@@ -41,6 +42,51 @@ static bool there_and_back(struct compressor *c, struct wombat_slice raw)
 	}
 	buf_done(&stored);
 	return worth;
+}
+
+/* Each library reads what the other wrote, and neither takes what is too long, too short or damaged. */
+static void cross(const struct deflate_library *writer, const struct deflate_library *reader, struct random_state *r)
+{
+	static const size_t sizes[] = { 1, 100, 4096, 70000 };
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+		for (int level = 1; level <= 9; level += 4) {
+			size_t size = sizes[i], room = 2 * size + 100;
+			uint8_t *raw = malloc(size), *packed = malloc(room), *again = malloc(size + 1);
+			void *packer = writer->packer_new(level);
+			assert_true(raw && packed && again && packer);
+			fill_text(r, raw, size);
+			for (unsigned n = 0; n < 2; n++) { /* a packer is used more than once */
+				size_t bytes = writer->pack(packer, slice_make(raw, size), packed, room);
+				assert_true(bytes > 0 && bytes <= room);
+				assert_int_equal(writer->pack(packer, slice_make(raw, size), packed, bytes - 1), 0);
+				assert_int_equal(writer->pack(packer, slice_make(raw, size), packed, room), bytes);
+				assert_ok(reader->unpack(slice_make(packed, bytes), again, size));
+				assert_memory_equal(again, raw, size);
+				assert_int_equal(reader->unpack(slice_make(packed, bytes), again, size - 1), WOMBAT_CORRUPTION);
+				assert_int_equal(reader->unpack(slice_make(packed, bytes), again, size + 1), WOMBAT_CORRUPTION);
+				assert_int_equal(reader->unpack(slice_make(packed, bytes - 1), again, size), WOMBAT_CORRUPTION);
+				packed[bytes] = 0; /* a byte behind the stream's end */
+				assert_int_equal(reader->unpack(slice_make(packed, bytes + 1), again, size), WOMBAT_CORRUPTION);
+			}
+			writer->packer_free(packer);
+			free(raw);
+			free(packed);
+			free(again);
+		}
+}
+
+static void test_libraries_read_each_other(void **state)
+{
+	(void)state;
+	struct random_state r;
+	random_seed(&r, test_seed("test_libraries_read_each_other"));
+	cross(&deflate_zlib, &deflate_zlib, &r);
+#ifdef HAVE_LIBDEFLATE
+	assert_string_equal(deflate_library()->name, "libdeflate");
+	cross(&deflate_libdeflate, &deflate_libdeflate, &r);
+	cross(&deflate_libdeflate, &deflate_zlib, &r);
+	cross(&deflate_zlib, &deflate_libdeflate, &r);
+#endif
 }
 
 static void test_there_and_back(void **state)
@@ -183,17 +229,48 @@ static void test_out_of_memory(void **state)
 		assert_true(s == WOMBAT_OK || s == WOMBAT_NO_MEMORY);
 	}
 	assert_memory_equal(raw, again, sizeof(raw));
+	assert_true(n > 2);
+}
+
+/* zlib's memory is ours: each allocation of it fails in turn. */
+static void test_zlib_out_of_memory(void **state)
+{
+	(void)state;
+	struct random_state r;
+	uint8_t raw[4000], packed[4000], again[4000];
+	unsigned n = 0;
+	random_seed(&r, 1);
+	fill_text(&r, raw, sizeof(raw));
+	for (size_t bytes = 0; !bytes; n++) {
+		allowed = n;
+		mem_test_hook = allow_some;
+		void *packer = deflate_zlib.packer_new(6);
+		if (packer) {
+			bytes = deflate_zlib.pack(packer, slice_make(raw, sizeof(raw)), packed, sizeof(packed));
+			deflate_zlib.packer_free(packer);
+		}
+		mem_test_hook = NULL;
+		for (enum wombat_status s = WOMBAT_NO_MEMORY; bytes && s != WOMBAT_OK; allowed = ++n) {
+			mem_test_hook = allow_some;
+			s = deflate_zlib.unpack(slice_make(packed, bytes), again, sizeof(again));
+			mem_test_hook = NULL;
+			assert_true(s == WOMBAT_OK || s == WOMBAT_NO_MEMORY);
+		}
+	}
+	assert_memory_equal(raw, again, sizeof(raw));
 	assert_true(n > 4);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_libraries_read_each_other),
 		cmocka_unit_test(test_there_and_back),
 		cmocka_unit_test(test_bad_level),
 		cmocka_unit_test(test_damage),
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_out_of_memory),
+		cmocka_unit_test(test_zlib_out_of_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

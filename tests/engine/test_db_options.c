@@ -182,6 +182,23 @@ static void test_effect_on_tables_and_caches(void **state)
 	db_world_expect(&w, WOMBAT_USER, "1", zeroes);
 	assert_true(db_world_stat(&w, "block_reads_total") >= reads + 2);
 
+	/* With a shard too small for a block, packed ones are the only ones that stay. */
+	assert_ok(db_world_set(&w, "block_cache_size", "64K"));
+	assert_ok(db_world_set(&w, "enable_cache_compression", "true"));
+	db_world_expect(&w, WOMBAT_USER, "1", zeroes);
+	db_world_expect(&w, WOMBAT_USER, "2", zeroes);
+	assert_true(db_world_stat(&w, "packed_cache.entries") == 2 && db_world_stat(&w, "packed_cache.bytes") < 4000);
+	reads = db_world_stat(&w, "block_reads_total");
+	double packed_hits = db_world_stat(&w, "packed_cache.hits");
+	db_world_expect(&w, WOMBAT_USER, "2", zeroes);
+	db_world_expect(&w, WOMBAT_USER, "1", zeroes);
+	db_world_expect(&w, WOMBAT_USER, "2", zeroes);
+	assert_true(db_world_stat(&w, "block_reads_total") == reads);
+	assert_true(db_world_stat(&w, "packed_cache.hits") >= packed_hits + 3);
+	assert_ok(db_world_set(&w, "enable_cache_compression", "false"));
+	assert_true(db_world_stat(&w, "packed_cache.bytes") == 0);
+	assert_ok(db_world_set(&w, "block_cache_size", "0"));
+
 	/* Tables that are not in use are closed, and filters asked anew are read anew. */
 	assert_ok(db_world_set(&w, "table_cache_size", "0"));
 	assert_true(db_world_stat(&w, "table_cache.open") == 0 && db_world_stat(&w, "table_cache.bytes") == 0);

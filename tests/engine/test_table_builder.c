@@ -56,7 +56,7 @@ static size_t check_blocks(struct table *t, size_t target)
 	for (size_t i = 0; i < t->index->count; i++) {
 		struct block *block;
 		size_t entries = 0;
-		assert_ok(table_read_block(t, index_handle(t->index, i), true, &block));
+		assert_ok(table_read_block(t, index_handle(t->index, i), true, NULL, &block));
 		size_t size = block->charge_bytes - sizeof(*block) - BLOCK_SLACK;
 		block_iter_set(&b, block);
 		enum block_result r = block_iter_first(&b);

@@ -243,11 +243,11 @@ static void test_damage(void **state)
 			uint64_t failures = totals(&f).checksum_failures;
 			uint8_t was = bytes[at];
 			bytes[at] ^= (uint8_t)(1 + random_below(&f.r, 255));
-			assert_status(table_read_block(f.t, handle, true, &block), WOMBAT_CORRUPTION);
+			assert_status(table_read_block(f.t, handle, true, NULL, &block), WOMBAT_CORRUPTION);
 			snprintf(place, sizeof(place), PATH ": block at %u: checksum", (unsigned)handle.offset);
 			assert_non_null(strstr(wombat_last_error(), place));
 			assert_int_equal(totals(&f).checksum_failures, failures + 1);
-			enum wombat_status s = table_read_block(f.t, handle, false, &block);
+			enum wombat_status s = table_read_block(f.t, handle, false, NULL, &block);
 			assert_true(s == WOMBAT_OK || s == WOMBAT_CORRUPTION || s == WOMBAT_NO_MEMORY);
 			if (s == WOMBAT_OK) {
 				uint64_t tag;
