@@ -61,6 +61,7 @@ enum wombat_status {
 	WOMBAT_IO,             /* the operating system reported an error on a file */
 	WOMBAT_CORRUPTION,     /* bytes on disk are not what was written: run `wombat check` */
 	WOMBAT_UNSUPPORTED,    /* written by a newer version, or with a feature that this one lacks */
+	WOMBAT_CONFLICT,       /* somebody changed what the transaction is about: begin it anew */
 	WOMBAT_STATUS_COUNT
 };
 
@@ -299,6 +300,44 @@ WOMBAT_API bool wombat_iter_valid(const struct wombat_iter *iter);
 /* The record it stands on; borrowed until the iterator moves. */
 WOMBAT_API const struct wombat_record *wombat_iter_record(const struct wombat_iter *iter);
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_iter_status(const struct wombat_iter *iter);
+
+/* ---- Transactions -------------------------------------------------------------------------- */
+
+/*
+ * Optimistic transactions. One reads the state as of its begin, with its own changes over it; nobody else sees these
+ * before the commit, which applies all of them as one batch, or none when somebody changed a key that it changed too.
+ * With WOMBAT_SERIALIZABLE none also when somebody changed what it read: then all transactions that commit are as if they
+ * had run one after the other. Without (snapshot isolation) two that read what the other changes may both commit.
+ *
+ * Nothing is locked and nobody waits: who meets a conflict begins anew. A transaction keeps a snapshot, so compactions keep
+ * what it may still read; changes, and with WOMBAT_SERIALIZABLE what was read, take memory until the end. It belongs
+ * to one thread at a time.
+ */
+struct wombat_txn;
+
+enum wombat_txn_flags { WOMBAT_SERIALIZABLE = 1 << 0 };
+
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_txn_begin(struct wombat *db, unsigned flags,
+	struct wombat_txn **out_txn);
+/* As wombat_get, `flags` of enum wombat_read_flags. A record that the transaction put itself has sequence 0 and stays
+ * readable until the transaction ends. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_txn_get(struct wombat_txn *txn, unsigned keyspace,
+	struct wombat_slice key, unsigned flags, struct wombat_record *out_record);
+/* As wombat_iter_new, with the changes made so far. A serializable transaction counts everything between the bounds as
+ * read: narrow ones conflict less. Freed before the transaction ends; `options->read.snapshot` is not looked at. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_txn_iter_new(struct wombat_txn *txn,
+	const struct wombat_iter_options *options, unsigned keyspace, struct wombat_iter **out_iter);
+/* All copied. A time of 0 is now, not the commit's. WOMBAT_TOO_BIG: as for wombat_write. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_txn_put(struct wombat_txn *txn, unsigned keyspace,
+	struct wombat_slice key, struct wombat_slice value, const struct wombat_put_info *info);
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_txn_delete(struct wombat_txn *txn, unsigned keyspace,
+	struct wombat_slice key);
+/* As wombat_write, and ends the transaction whatever the status. WOMBAT_CONFLICT: nothing was applied; the sentence names
+ * the key. `out_sequence` (may be NULL) of one that changed nothing: the state that it read. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_txn_commit(struct wombat_txn *txn, unsigned flags,
+	uint64_t *out_sequence);
+/* Ends it without a trace; NULL is fine. */
+WOMBAT_API void wombat_txn_abandon(struct wombat_txn *txn);
 
 /* ---- List children ------------------------------------------------------------------------- */
 

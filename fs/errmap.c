@@ -75,6 +75,8 @@ int errmap_from_wombat(enum wombat_status status)
 		return EIO;
 	case WOMBAT_UNSUPPORTED:
 		return EOPNOTSUPP;
+	case WOMBAT_CONFLICT:
+		return EBUSY;
 	case WOMBAT_STATUS_COUNT:
 		break;
 	}
@@ -95,6 +97,7 @@ enum store_result errmap_store_from_wombat(enum wombat_status status)
 	case WOMBAT_TOO_BIG:
 		return STORE_TOO_BIG;
 	case WOMBAT_EXISTS:
+	case WOMBAT_CONFLICT:
 		return STORE_CONFLICT;
 	case WOMBAT_BUSY:
 		return STORE_UNAVAILABLE;

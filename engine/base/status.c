@@ -77,7 +77,7 @@ const char *wombat_status_name(enum wombat_status status)
 {
 	static const char *const names[WOMBAT_STATUS_COUNT] = {
 		"ok", "not_found", "invalid", "out_of_range", "not_changeable", "too_big", "exists", "busy", "would_block",
-		"read_only", "no_space", "no_memory", "io", "corruption", "unsupported",
+		"read_only", "no_space", "no_memory", "io", "corruption", "unsupported", "conflict",
 	};
 	return (unsigned)status < WOMBAT_STATUS_COUNT ? names[status] : "unknown";
 }

@@ -46,11 +46,20 @@ struct wombat_snapshot {
 	uint64_t sequence;
 };
 
+/* What must hold for a write to be done: the leader asks, behind whom nothing comes between. */
+struct write_guard {
+	/* Against all that is in the memtables and tables. A failure is the write's. */
+	enum wombat_status (*check)(const struct write_guard *guard);
+	/* Whether a body that would be written before it, in the same group, could make it fail. */
+	bool (*touched)(const struct write_guard *guard, struct wombat_slice body);
+};
+
 /* A write waiting in the queue, on its caller's stack. */
 struct write_request {
 	struct wombat_slice body;
 	uint32_t count;
 	bool sync;
+	const struct write_guard *guard; /* NULL: none */
 	bool rotate;                 /* no change: hand the memtable over for flush; leads alone */
 	enum wombat_status status;
 	char detail[256];            /* the sentence of a failure, for the caller's thread */
@@ -146,6 +155,14 @@ enum wombat_status db_lock_holder(struct env *env, const char *dir, char *out_te
 /* As wombat_get, counted as one; with `out_elsewhere` a value in the value log is not fetched, but told there. */
 MUST_CHECK enum wombat_status db_get(struct wombat *db, const struct wombat_read_options *options, unsigned keyspace,
 	struct wombat_slice key, struct wombat_record *out_record, struct record *out_elsewhere);
+/* The newest point entry in a view's memtables, and the newest range tombstone that covers the key there (`*cover`, 0 to
+ * begin): with one, nothing further down can be newer. */
+MUST_CHECK enum wombat_status db_memtables_get(struct read_view *v, struct wombat_slice key, uint64_t sequence,
+	uint64_t *cover, uint64_t *out_tag, struct wombat_slice *out_value);
+/* Fills `out` from an entry; WOMBAT_NOT_FOUND for a tombstone, a covered or an expired entry. A value that is elsewhere
+ * is fetched, and pinned by pin[3] and pin[4]; or, with `out_elsewhere`, told there. */
+MUST_CHECK enum wombat_status db_record_from_entry(struct wombat *db, const struct wombat_read_options *options,
+	uint64_t tag, struct wombat_slice value, uint64_t cover, struct wombat_record *out, struct record *out_elsewhere);
 /* The present view, counted. */
 struct read_view *db_view_acquire(struct wombat *db);
 void db_view_release(struct read_view *view);
@@ -160,6 +177,23 @@ struct db_key {
 };
 MUST_CHECK enum wombat_status db_key_init(struct db_key *k, unsigned keyspace, struct wombat_slice key);
 void db_key_done(struct db_key *k);
+
+/* ---- db_iter.c ---- */
+
+/* A transaction's changes, which an iterator shows beside what its snapshot has: numbers first to last. */
+struct iter_own {
+	struct memtable *changes;
+	uint64_t first, last;
+};
+/* As wombat_iter_new; `own` may be NULL. */
+MUST_CHECK enum wombat_status db_iter_new(struct wombat *db, const struct wombat_iter_options *options, unsigned keyspace,
+	const struct iter_own *own, struct wombat_iter **out_iter);
+/* The bounds within a keyspace as internal keys, appended. */
+MUST_CHECK enum wombat_status db_iter_bounds(unsigned keyspace, const struct wombat_iter_options *options,
+	struct buf *lower, struct buf *upper);
+/* The range tombstones of a view that overlap the bounds. */
+MUST_CHECK enum wombat_status db_collect_ranges(struct wombat *db, struct read_view *view, struct wombat_slice lower,
+	struct wombat_slice upper, struct range_del_set *out);
 
 /* ---- db_values.c ---- */
 
@@ -191,8 +225,11 @@ uint64_t db_values_live_bytes(const struct version *v);
 
 /* ---- db_write.c ---- */
 
-MUST_CHECK enum wombat_status db_write_body(struct wombat *db, struct wombat_slice body, uint32_t count, unsigned flags,
-	uint64_t *out_sequence);
+/* As wombat_write, if the guard (may be NULL) lets it. */
+MUST_CHECK enum wombat_status db_write_guarded(struct wombat *db, const struct wombat_batch *batch, unsigned flags,
+	const struct write_guard *guard, uint64_t *out_sequence);
+/* Sizes against max_key_size, max_value_size and the attributes' limit. */
+MUST_CHECK enum wombat_status db_check_limits(struct wombat *db, uint64_t key, uint64_t value, uint64_t attr);
 /* Hands the active memtable over for flush when it holds anything, as a writer in the queue would. */
 MUST_CHECK enum wombat_status db_rotate_memtable(struct wombat *db);
 

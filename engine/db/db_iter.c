@@ -22,6 +22,7 @@ struct wombat_iter {
 	struct range_fragments *ranges;   /* NULL: none */
 	size_t range_at;                  /* the fragment that the last question ended in */
 	uint64_t sequence;
+	uint64_t own_first, own_last;     /* numbers of a transaction's own changes, which show too; else 1 and 0 */
 	uint64_t now_ns;                  /* one moment for all expiries */
 	struct buf lower, upper;          /* with the keyspace byte; the keyspace's own bounds at least */
 	struct wombat_read_options read;
@@ -52,6 +53,13 @@ static uint64_t range_cover(struct wombat_iter *it, struct wombat_slice key)
 	}
 	it->range_at = range_fragments_find(it->ranges, key);
 	return range_fragments_cover(it->ranges, key, it->sequence);
+}
+
+/* Whether an entry is newer than what is shown. */
+static inline bool too_new(const struct wombat_iter *it, uint64_t tag)
+{
+	uint64_t sequence = tag_sequence(tag);
+	return sequence > it->sequence && (sequence < it->own_first || sequence > it->own_last);
 }
 
 static void set_error(struct wombat_iter *it, enum wombat_status s)
@@ -91,7 +99,7 @@ static bool show(struct wombat_iter *it, struct wombat_slice key, uint64_t tag, 
 	out->value_size = record_value_size(&r);
 	out->time_ns = r.time_ns;
 	out->expiry_ns = r.expiry_ns;
-	out->sequence = tag_sequence(tag);
+	out->sequence = tag_sequence(tag) > it->sequence ? 0 : tag_sequence(tag);
 	it->valid = true;
 	return true;
 }
@@ -122,7 +130,7 @@ static void forward_to_visible(struct wombat_iter *it)
 	for (; m->valid; iter_next(m)) {
 		if (behind_upper(it, m->key))
 			return;
-		if (tag_sequence(m->tag) > it->sequence || is_skipped(it, m->key))
+		if (too_new(it, m->tag) || is_skipped(it, m->key))
 			continue;
 		it->skipping = false;
 		if (show(it, m->key, m->tag, m->value) || it->status != WOMBAT_OK)
@@ -146,7 +154,8 @@ static bool seek_forward(struct wombat_iter *it, struct wombat_slice key)
 	if (slice_compare(key, buf_slice(&it->lower)) < 0)
 		key = buf_slice(&it->lower);
 	/* Versions too new to be seen sort before this tag. */
-	iter_seek(it->merge, key, tag_make(it->sequence, (enum ikey_kind)0xff));
+	uint64_t newest = it->own_last ? it->own_last : it->sequence;
+	iter_seek(it->merge, key, tag_make(newest, (enum ikey_kind)0xff));
 	forward_to_visible(it);
 	return it->valid;
 }
@@ -219,7 +228,7 @@ static void backward_to_visible(struct wombat_iter *it)
 		}
 		if (!in_bounds)
 			break;
-		if (tag_sequence(m->tag) <= it->sequence) {
+		if (!too_new(it, m->tag)) {
 			if (!keep(it))
 				return;
 			have = true;
@@ -309,54 +318,65 @@ enum wombat_status wombat_iter_status(const struct wombat_iter *it)
 
 /* ---- Making one ---------------------------------------------------------------------------- */
 
-/* The bounds within the keyspace, as internal keys: its end is the next keyspace's byte, which is why there is
- * no keyspace 255. */
-static enum wombat_status set_bounds(struct wombat_iter *it, const struct wombat_iter_options *options, unsigned keyspace)
+/* A keyspace's end is the next keyspace's byte, which is why there is no keyspace 255. */
+enum wombat_status db_iter_bounds(unsigned keyspace, const struct wombat_iter_options *options, struct buf *lower,
+				  struct buf *upper)
 {
-	enum wombat_status s = buf_append_byte(&it->lower, (uint8_t)keyspace);
+	enum wombat_status s = buf_append_byte(lower, (uint8_t)keyspace);
 	if (s == WOMBAT_OK && options)
-		s = buf_append(&it->lower, options->lower.data, options->lower.size);
+		s = buf_append(lower, options->lower.data, options->lower.size);
 	if (s != WOMBAT_OK)
 		return s;
 	if (options && options->upper.size) {
-		s = buf_append_byte(&it->upper, (uint8_t)keyspace);
-		return s == WOMBAT_OK ? buf_append(&it->upper, options->upper.data, options->upper.size) : s;
+		s = buf_append_byte(upper, (uint8_t)keyspace);
+		return s == WOMBAT_OK ? buf_append(upper, options->upper.data, options->upper.size) : s;
 	}
-	return buf_append_byte(&it->upper, (uint8_t)(keyspace + 1));
+	return buf_append_byte(upper, (uint8_t)(keyspace + 1));
+}
+
+enum wombat_status db_collect_ranges(struct wombat *db, struct read_view *view, struct wombat_slice lower,
+				     struct wombat_slice upper, struct range_del_set *out)
+{
+	enum wombat_status s = WOMBAT_OK;
+	for (size_t i = 0; i < view->memtable_count && s == WOMBAT_OK; i++) {
+		if (!memtable_has_range_dels(view->memtables[i]))
+			continue;
+		struct range_fragments *f;
+		s = memtable_range_dels(view->memtables[i], &f);
+		if (s != WOMBAT_OK)
+			break;
+		s = range_fragments_collect(f, lower, upper, out);
+		range_fragments_unref(f);
+	}
+	if (s == WOMBAT_OK && view->version->range_delete_files > 0)
+		s = version_collect_ranges(view->version, db->tables, lower, upper, out);
+	return s;
 }
 
 static enum wombat_status collect_ranges(struct wombat_iter *it)
 {
-	struct wombat_slice lower = buf_slice(&it->lower), upper = buf_slice(&it->upper);
 	struct range_del_set set;
 	range_del_set_init(&set);
-	enum wombat_status s = WOMBAT_OK;
-	for (size_t i = 0; i < it->view->memtable_count && s == WOMBAT_OK; i++) {
-		if (!memtable_has_range_dels(it->view->memtables[i]))
-			continue;
-		struct range_fragments *f;
-		s = memtable_range_dels(it->view->memtables[i], &f);
-		if (s != WOMBAT_OK)
-			break;
-		s = range_fragments_collect(f, lower, upper, &set);
-		range_fragments_unref(f);
-	}
-	if (s == WOMBAT_OK && it->view->version->range_delete_files > 0)
-		s = version_collect_ranges(it->view->version, it->db->tables, lower, upper, &set);
+	enum wombat_status s = db_collect_ranges(it->db, it->view, buf_slice(&it->lower), buf_slice(&it->upper), &set);
 	if (s == WOMBAT_OK && set.count > 0)
 		s = range_fragments_build(&set, &it->ranges);
 	range_del_set_done(&set);
 	return s;
 }
 
-static enum wombat_status build_merge(struct wombat_iter *it, const struct wombat_iter_options *options)
+static enum wombat_status build_merge(struct wombat_iter *it, const struct wombat_iter_options *options,
+				      const struct iter_own *own)
 {
 	struct read_view *view = it->view;
 	size_t count = 0;
-	struct iter **children = mem_alloc((view->memtable_count + version_iter_max(view->version)) * sizeof *children);
+	struct iter **children = mem_alloc((1 + view->memtable_count + version_iter_max(view->version)) * sizeof *children);
 	if (!children)
 		return fail_no_memory();
 	enum wombat_status s = WOMBAT_OK;
+	if (own) {
+		s = memtable_iter_new(own->changes, &children[count]);
+		count += s == WOMBAT_OK;
+	}
 	for (size_t i = 0; i < view->memtable_count && s == WOMBAT_OK; i++) {
 		if (memtable_entries(view->memtables[i]) == 0)
 			continue;
@@ -382,8 +402,8 @@ static enum wombat_status build_merge(struct wombat_iter *it, const struct womba
 	return s;
 }
 
-enum wombat_status wombat_iter_new(struct wombat *db, const struct wombat_iter_options *options, unsigned keyspace,
-				   struct wombat_iter **out_iter)
+enum wombat_status db_iter_new(struct wombat *db, const struct wombat_iter_options *options, unsigned keyspace,
+			       const struct iter_own *own, struct wombat_iter **out_iter)
 {
 	if (keyspace < 1 || keyspace > WOMBAT_KEYSPACE_MAX)
 		return fail(WOMBAT_INVALID, "keyspace %u is outside 1..%d", keyspace, WOMBAT_KEYSPACE_MAX);
@@ -395,15 +415,17 @@ enum wombat_status wombat_iter_new(struct wombat *db, const struct wombat_iter_o
 	const struct wombat_snapshot *snapshot = options ? options->read.snapshot : NULL;
 	/* After the view: see db_read.c. */
 	it->sequence = snapshot ? snapshot->sequence : atomic_load_explicit(&db->visible_sequence, memory_order_acquire);
+	it->own_first = own ? own->first : 1;
+	it->own_last = own ? own->last : 0;
 	it->now_ns = db->env->calls->now_ns(db->env);
 	if (options)
 		it->read = options->read;
 	it->meta_only = it->read.flags & WOMBAT_READ_META;
-	enum wombat_status s = set_bounds(it, options, keyspace);
+	enum wombat_status s = db_iter_bounds(keyspace, options, &it->lower, &it->upper);
 	if (s == WOMBAT_OK)
 		s = collect_ranges(it);
 	if (s == WOMBAT_OK)
-		s = build_merge(it, options);
+		s = build_merge(it, options, own);
 	if (s != WOMBAT_OK) {
 		wombat_iter_free(it);
 		return s;
@@ -411,6 +433,12 @@ enum wombat_status wombat_iter_new(struct wombat *db, const struct wombat_iter_o
 	stats_add(db->stats, STAT_SCANS, 1);
 	*out_iter = it;
 	return WOMBAT_OK;
+}
+
+enum wombat_status wombat_iter_new(struct wombat *db, const struct wombat_iter_options *options, unsigned keyspace,
+				   struct wombat_iter **out_iter)
+{
+	return db_iter_new(db, options, keyspace, NULL, out_iter);
 }
 
 void wombat_iter_free(struct wombat_iter *it)

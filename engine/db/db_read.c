@@ -75,10 +75,8 @@ void db_key_done(struct db_key *k)
 
 /* ---- Get ----------------------------------------------------------------------------------- */
 
-/* The newest point entry in the memtables, and the newest range tombstone that covers the key there. Once a
- * tombstone covers it, nothing further down can be newer: the search is over. */
-static enum wombat_status memtables_get(struct read_view *v, struct wombat_slice key, uint64_t sequence,
-					uint64_t *cover, uint64_t *out_tag, struct wombat_slice *out_value)
+enum wombat_status db_memtables_get(struct read_view *v, struct wombat_slice key, uint64_t sequence,
+				    uint64_t *cover, uint64_t *out_tag, struct wombat_slice *out_value)
 {
 	for (size_t i = 0; i < v->memtable_count && !*cover; i++) {
 		struct memtable *m = v->memtables[i];
@@ -102,11 +100,9 @@ static unsigned table_flags_of(const struct wombat_read_options *options)
 	return (flags & WOMBAT_READ_CACHED ? TABLE_READ_CACHED : 0) | (flags & WOMBAT_READ_NO_FILL ? TABLE_READ_NO_FILL : 0);
 }
 
-/* Fills `out` from an entry; WOMBAT_NOT_FOUND for a tombstone, a covered or an expired entry. A value that is elsewhere
- * is fetched, and pinned by pin[3] and pin[4]; or, with `out_elsewhere`, told there. */
-static enum wombat_status record_from_entry(struct wombat *db, const struct wombat_read_options *options, uint64_t tag,
-					    struct wombat_slice value, uint64_t cover, struct wombat_record *out,
-					    struct record *out_elsewhere)
+enum wombat_status db_record_from_entry(struct wombat *db, const struct wombat_read_options *options, uint64_t tag,
+					struct wombat_slice value, uint64_t cover, struct wombat_record *out,
+					struct record *out_elsewhere)
 {
 	bool meta_only = options && (options->flags & WOMBAT_READ_META);
 	struct lru_pin pin = { 0 };
@@ -148,9 +144,9 @@ static enum wombat_status get(struct wombat *db, const struct wombat_read_option
 	uint64_t cover = 0, tag;
 	struct wombat_slice value;
 	struct lru_pin pin = { NULL, NULL };
-	enum wombat_status s = memtables_get(view, key, sequence, &cover, &tag, &value);
+	enum wombat_status s = db_memtables_get(view, key, sequence, &cover, &tag, &value);
 	if (s == WOMBAT_OK) {
-		s = record_from_entry(db, options, tag, value, cover, out, out_elsewhere);
+		s = db_record_from_entry(db, options, tag, value, cover, out, out_elsewhere);
 		if (s == WOMBAT_OK) {
 			out->pin[0] = view;
 			return s;
@@ -162,7 +158,7 @@ static enum wombat_status get(struct wombat *db, const struct wombat_read_option
 		if (counts.tables)
 			stats_add(db->stats, STAT_TABLES_READ, counts.tables);
 		if (s == WOMBAT_OK)
-			s = record_from_entry(db, options, tag, value, cover, out, out_elsewhere);
+			s = db_record_from_entry(db, options, tag, value, cover, out, out_elsewhere);
 		if (s == WOMBAT_OK) {
 			out->pin[1] = pin.handle;
 			out->pin[2] = pin.owner;

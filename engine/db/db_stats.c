@@ -175,6 +175,8 @@ static void emit_background(struct wombat *db, const struct emitter *e)
 	counter(e, "wal.rotations_total", wal.rotations, "Changes of segment");
 	gauge(e, "wal.files", wal.files, "Segments, spare ones included");
 	gauge(e, "wal.unsynced_bytes", wal.unsynced_bytes, "Bytes appended since the last sync");
+	counter(e, "transactions.commits_total", stats_sum(s, STAT_TXN_COMMITS), "Transactions that were committed");
+	counter(e, "transactions.conflicts_total", stats_sum(s, STAT_TXN_CONFLICTS), "Conflicts that ended one");
 	counter(e, "write_groups_total", stats_sum(s, STAT_GROUPS), "Groups of writes, one log record each");
 	ratio(e, "write_group_size", (double)stats_sum(s, STAT_BATCHES), (double)stats_sum(s, STAT_GROUPS),
 	      "Batches per group, on average");

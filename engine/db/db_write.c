@@ -115,6 +115,16 @@ static void group_add(struct write_group *g, struct write_request *r)
 	g->sync |= r->sync;
 }
 
+/* Whether a request with a guard may be written behind what is in the group. One that fails its check is left to lead the
+ * next group, and to fail there. */
+static bool guard_allows(const struct write_guard *guard, const struct write_group *g)
+{
+	for (size_t i = 0; i < g->count; i++)
+		if (guard->touched(guard, g->members[i]->body))
+			return false;
+	return guard->check(guard) == WOMBAT_OK;
+}
+
 /* Takes from the queue what may go with the leader's request. One that does not sync takes none that does:
  * it would wait for a disk that nobody asked it to wait for. */
 static void group_gather(struct wombat *db, struct write_group *g)
@@ -124,6 +134,13 @@ static void group_gather(struct wombat *db, struct write_group *g)
 		struct write_request *r = db->queue_head;
 		if (r->rotate || (r->sync && !g->sync))
 			break;
+		if (r->guard) { /* Only a leader takes from the queue: it stays the first while others join behind. */
+			mutex_unlock(&db->write_mu);
+			bool allowed = guard_allows(r->guard, g);
+			mutex_lock(&db->write_mu);
+			if (!allowed)
+				break;
+		}
 		group_add(g, queue_pop_locked(db));
 	}
 	mutex_unlock(&db->write_mu);
@@ -327,6 +344,10 @@ static enum wombat_status lead(struct wombat *db, struct write_request *r, struc
 		return s;
 	if (r->rotate)
 		return rotate(db);
+	if (r->guard)
+		s = r->guard->check(r->guard);
+	if (s != WOMBAT_OK)
+		return s;
 	group_gather(db, g);
 	return write_group(db, g);
 }
@@ -348,12 +369,13 @@ static enum wombat_status submit(struct wombat *db, struct write_request *r)
 	return s;
 }
 
-enum wombat_status db_write_body(struct wombat *db, struct wombat_slice body, uint32_t count, unsigned flags,
-				 uint64_t *out_sequence)
+static enum wombat_status write_body(struct wombat *db, struct wombat_slice body, uint32_t count, unsigned flags,
+				     const struct write_guard *guard, uint64_t *out_sequence)
 {
 	struct write_request r = {
 		.body = body,
 		.count = count,
+		.guard = guard,
 		.sync = (flags & WOMBAT_SYNC) || atomic_load_explicit(&db->live.sync_writes, memory_order_relaxed),
 	};
 	enum wombat_status s = submit(db, &r);
@@ -370,7 +392,7 @@ enum wombat_status db_rotate_memtable(struct wombat *db)
 
 /* ---- Public calls -------------------------------------------------------------------------- */
 
-static enum wombat_status check_limits(struct wombat *db, uint64_t key, uint64_t value, uint64_t attr)
+enum wombat_status db_check_limits(struct wombat *db, uint64_t key, uint64_t value, uint64_t attr)
 {
 	uint64_t max_key = atomic_load_explicit(&db->live.max_key_size, memory_order_relaxed);
 	uint64_t max_value = atomic_load_explicit(&db->live.max_value_size, memory_order_relaxed);
@@ -417,7 +439,7 @@ enum wombat_status wombat_put(struct wombat *db, unsigned keyspace, struct womba
 	struct record record = { .value = value };
 	enum wombat_status s = check_keyspace(keyspace);
 	if (s == WOMBAT_OK)
-		s = check_limits(db, key.size, value.size, 0);
+		s = db_check_limits(db, key.size, value.size, 0);
 	if (s != WOMBAT_OK)
 		return s;
 	uint8_t room[1024], *body = room;
@@ -425,7 +447,7 @@ enum wombat_status wombat_put(struct wombat *db, unsigned keyspace, struct womba
 	if (size > sizeof room && !(body = mem_alloc(size)))
 		return fail_no_memory();
 	write_batch_put_encode(body, keyspace, key, &record);
-	s = db_write_body(db, slice_make(body, size), 1, 0, NULL);
+	s = write_body(db, slice_make(body, size), 1, 0, NULL, NULL);
 	if (body != room)
 		mem_free(body);
 	stats_end(db->stats, LATENCY_PUT, begin);
@@ -458,13 +480,13 @@ enum wombat_status wombat_delete_range(struct wombat *db, unsigned keyspace, str
 }
 
 static enum wombat_status write_placed(struct wombat *db, const struct wombat_batch *batch, unsigned flags,
-				       uint64_t *out_sequence)
+				       const struct write_guard *guard, uint64_t *out_sequence)
 {
 	struct placed_batch placed;
 	uint64_t sequence = 0;
 	enum wombat_status s = db_place(db, batch, &placed);
 	if (s == WOMBAT_OK)
-		s = db_write_body(db, buf_slice(&placed.body), batch->count, flags, &sequence);
+		s = write_body(db, buf_slice(&placed.body), batch->count, flags, guard, &sequence);
 	else
 		stats_error(db->stats, s);
 	if (s == WOMBAT_OK && placed.value_bytes)
@@ -476,9 +498,10 @@ static enum wombat_status write_placed(struct wombat *db, const struct wombat_ba
 	return s;
 }
 
-enum wombat_status wombat_write(struct wombat *db, const struct wombat_batch *batch, unsigned flags, uint64_t *out_sequence)
+enum wombat_status db_write_guarded(struct wombat *db, const struct wombat_batch *batch, unsigned flags,
+				    const struct write_guard *guard, uint64_t *out_sequence)
 {
-	enum wombat_status s = check_limits(db, batch->largest_key, batch->largest_value, batch->largest_attr);
+	enum wombat_status s = db_check_limits(db, batch->largest_key, batch->largest_value, batch->largest_attr);
 	if (s != WOMBAT_OK)
 		return s;
 	if (batch->count == 0) {
@@ -487,9 +510,14 @@ enum wombat_status wombat_write(struct wombat *db, const struct wombat_batch *ba
 		return flags & WOMBAT_SYNC ? wombat_sync(db) : db_check_writable(db);
 	}
 	if (!db_batch_needs_placing(db, batch))
-		return db_write_body(db, buf_slice(&batch->body), batch->count, flags, out_sequence);
+		return write_body(db, buf_slice(&batch->body), batch->count, flags, guard, out_sequence);
 	s = db_check_writable(db);
-	return s == WOMBAT_OK ? write_placed(db, batch, flags, out_sequence) : s;
+	return s == WOMBAT_OK ? write_placed(db, batch, flags, guard, out_sequence) : s;
+}
+
+enum wombat_status wombat_write(struct wombat *db, const struct wombat_batch *batch, unsigned flags, uint64_t *out_sequence)
+{
+	return db_write_guarded(db, batch, flags, NULL, out_sequence);
 }
 
 enum wombat_status wombat_sync(struct wombat *db)

@@ -15,3 +15,6 @@ same "02_batch_snapshot" "$(cat out)" \
 "$examples/03_scan" three >out
 same "03_scan" "$(sed -n '2p;7p;9p;$p' out)" "$(printf '%s\n' '  log/2026-05-17/09:00  all quiet at 0 past 9' \
 	'  log/2026-05-17/10:40  all quiet at 40 past 10' '  log/2026-05-17/10:40  all quiet at 40 past 10' '  format')"
+
+"$examples/04_transaction" four >out
+grep -q "accounts hold 20000" out || fail "transaction printed: $(cat out)"
