@@ -339,6 +339,46 @@ WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_txn_commit(struct wombat_
 /* Ends it without a trace; NULL is fine. */
 WOMBAT_API void wombat_txn_abandon(struct wombat_txn *txn);
 
+/* ---- Copies of the whole ------------------------------------------------------------------- */
+
+/*
+ * Makes `dir`, which must not exist, a database of its own with all that was written before the call, while reads and
+ * writes go on. On the same file system tables are shared by hard links, so it costs a flush and a few files; elsewhere
+ * they are copied. `dir` is there whole and durable, or not at all.
+ *   WOMBAT_EXISTS   something of that name is there
+ */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_checkpoint(struct wombat *db, const char *dir);
+
+/*
+ * A backup directory holds any number of backups of a database. What does not change between two of them, which is most
+ * tables, is kept once, so a backup costs what is new since the last. Each is numbered and has the checksum of every
+ * file. Put it on another device. Calls of several processes on one directory wait for none: the second is WOMBAT_BUSY.
+ */
+struct wombat_backup_info {
+	uint32_t id;        /* from 1 on */
+	uint64_t time_ns;   /* since 1970 */
+	uint64_t sequence;  /* number of the newest change in it */
+	uint64_t files, bytes; /* that it takes to restore it */
+	uint64_t copied_files, copied_bytes; /* what of these its making had to copy */
+};
+
+/* Makes a backup of an open database, all that was written before the call; `dir` is made if it is missing. `out_info`
+ * may be NULL. A crash or a failure leaves the backups that were there. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_backup_create(struct wombat *db, const char *dir,
+	struct wombat_backup_info *out_info);
+/* Calls `each` with every backup, the oldest first. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_backup_list(const char *dir,
+	void (*each)(void *arg, const struct wombat_backup_info *info), void *arg);
+/* Reads every byte of a backup, 0: of all. Calls `report` with a sentence for each file that is missing or is not what
+ * was copied; WOMBAT_CORRUPTION if there was one. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_backup_verify(const char *dir, uint32_t id,
+	void (*report)(void *arg, const char *sentence), void *arg);
+/* Removes a backup and what only it needed. WOMBAT_NOT_FOUND: there is none of that number. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_backup_delete(const char *dir, uint32_t id);
+/* Makes `database`, which must not exist, from a backup, 0: from the newest; each byte is verified on the way. It is
+ * there whole and durable, or not at all. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_backup_restore(const char *dir, uint32_t id, const char *database);
+
 /* ---- List children ------------------------------------------------------------------------- */
 
 /*

@@ -5,6 +5,8 @@
  *     compact             compact everything
  *     compact FROM TO     compact the keys from FROM up to, not including, TO
  *     pause, resume       start no compactions in between
+ *     checkpoint DIR      make DIR a database with the same content (an absolute path)
+ *     backup DIR          add a backup to the backup directory DIR (an absolute path)
  *
  * Keys are bytes as they are; a blank, a newline or a backslash in one is written as three octal digits (\040).
  * All lines of a write are read before the first is done. They are done in order, and the write returns when
@@ -29,6 +31,7 @@ struct verb {
 	const char *name;
 	size_t words; /* the verb included */
 	enum wombat_status (*run)(struct mount *m, const struct command *c);
+	bool takes_path;
 };
 
 /* ---- Verbs ---- */
@@ -37,6 +40,16 @@ static enum wombat_status run_flush(struct mount *m, const struct command *c)
 {
 	(void)c;
 	return wombat_flush(m->db);
+}
+
+static enum wombat_status run_checkpoint(struct mount *m, const struct command *c)
+{
+	return wombat_checkpoint(m->db, c->words[1]);
+}
+
+static enum wombat_status run_backup(struct mount *m, const struct command *c)
+{
+	return wombat_backup_create(m->db, c->words[1], NULL);
 }
 
 static enum wombat_status run_compact(struct mount *m, const struct command *c)
@@ -71,15 +84,23 @@ static enum wombat_status run_resume(struct mount *m, const struct command *c)
 }
 
 static const struct verb verbs[] = {
-	{ "flush", 1, run_flush },
-	{ "compact", 1, run_compact },
-	{ "compact", 3, run_compact_range },
-	{ "pause", 1, run_pause },
-	{ "resume", 1, run_resume },
+	{ "flush", 1, run_flush, false },
+	{ "compact", 1, run_compact, false },
+	{ "compact", 3, run_compact_range, false },
+	{ "pause", 1, run_pause, false },
+	{ "resume", 1, run_resume, false },
+	{ "checkpoint", 2, run_checkpoint, true },
+	{ "backup", 2, run_backup, true },
 };
 enum { VERB_COUNT = sizeof(verbs) / sizeof(verbs[0]) };
 
-static const char usage[] = "flush, compact [FROM TO], pause, resume";
+static const char usage[] = "flush, compact [FROM TO], pause, resume, checkpoint DIR, backup DIR";
+
+/* The daemon's own directory is nobody's. */
+static bool is_absolute_path(const struct command *c)
+{
+	return c->words[1][0] == '/' && strlen(c->words[1]) == c->sizes[1];
+}
 
 /* ---- Lines ---- */
 
@@ -129,6 +150,8 @@ static int find_verb(struct mount *m, const struct command *c, const struct verb
 	for (size_t i = 0; is_text && i < VERB_COUNT; i++) {
 		if (strcmp(verbs[i].name, c->words[0]) == 0 && verbs[i].words == c->count) {
 			*out = &verbs[i];
+			if (verbs[i].takes_path && !is_absolute_path(c))
+				return control_refuse(m, EINVAL, "ctl: %s takes an absolute path", verbs[i].name);
 			return 0;
 		}
 	}

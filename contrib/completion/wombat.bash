@@ -5,7 +5,7 @@ _wombat() {
 	_init_completion -n = || return
 
 	if [ "$cword" -eq 1 ]; then
-		mapfile -t COMPREPLY < <(compgen -W 'get put del scan list stats check compact dump load version help' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'get put del scan list stats check compact dump load checkpoint backup backups restore version help' -- "$cur")
 		return
 	fi
 	case $prev in
@@ -18,7 +18,7 @@ _wombat() {
 		_filedir
 		return
 		;;
-	--keyspace | --limit | --ttl | --prefix | --from | --to)
+	--keyspace | --limit | --delete | --number | --ttl | --prefix | --from | --to)
 		return
 		;;
 	esac
@@ -32,6 +32,8 @@ _wombat() {
 		list) options+=' --json --null' ;;
 		stats) options+=' --text' ;;
 		check) options+=' --quiet' ;;
+		backups) options+=' --verify --delete' ;;
+		restore) options+=' --number' ;;
 		help) options='' ;;
 		esac
 		mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")

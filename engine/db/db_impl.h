@@ -263,6 +263,20 @@ MUST_CHECK enum wombat_status db_snapshot_list(struct wombat *db, uint64_t **out
 /* The oldest sequence that must stay readable. */
 uint64_t db_oldest_snapshot(struct wombat *db);
 
+/* ---- checkpoint.c ---- */
+
+/* A state of the database whose files stay as they are until it is let go. */
+struct db_pinned {
+	struct version *version;
+	struct value_refs values;
+};
+/* One that has all that was written before the call, and is durable. WOMBAT_READ_ONLY: see wombat_flush. */
+MUST_CHECK enum wombat_status db_pin_state(struct wombat *db, struct db_pinned *out);
+void db_unpin_state(struct db_pinned *p);
+/* Calls `each` with every table and every file of the value log, until one fails. */
+MUST_CHECK enum wombat_status db_pinned_each(struct wombat *db, const struct db_pinned *p,
+	enum wombat_status (*each)(void *arg, enum file_kind kind, uint64_t number, uint64_t bytes), void *arg);
+
 /* ---- db_options.c ---- */
 
 /* Copies db->options to where they act. */

@@ -74,10 +74,14 @@ struct env_calls {
 	enum wombat_status (*segment_sync)(struct env_segment *s);
 	void (*segment_close)(struct env_segment *s); /* NULL is fine */
 
-	enum wombat_status (*rename)(struct env *env, const char *from, const char *to); /* replaces */
+	/* Replaces a file; a directory's new name must be free. */
+	enum wombat_status (*rename)(struct env *env, const char *from, const char *to);
+	/* A second name for a file that is not written any more. WOMBAT_UNSUPPORTED: not from there to here. */
+	enum wombat_status (*link)(struct env *env, const char *from, const char *to);
 	enum wombat_status (*remove)(struct env *env, const char *path);
 	enum wombat_status (*file_size)(struct env *env, const char *path, uint64_t *out);
 	enum wombat_status (*dir_create)(struct env *env, const char *path); /* WOMBAT_OK when it exists */
+	enum wombat_status (*dir_remove)(struct env *env, const char *path); /* an empty one */
 	/* Calls `each` with every name in it but . and .. */
 	enum wombat_status (*dir_list)(struct env *env, const char *path, void (*each)(void *arg, const char *name),
 		void *arg);
@@ -108,5 +112,11 @@ MUST_CHECK enum wombat_status env_read_file(struct env *env, const char *path, s
 /* Writes a file so that a crash leaves the old or the new one: temporary name, sync, rename, dir_sync. */
 MUST_CHECK enum wombat_status env_replace_file(struct env *env, const char *dir, const char *name,
 	struct wombat_slice content);
+
+/* Makes `to` a durable copy of `from` as it is now (its name after dir_sync); the crc32c of its bytes into `out_crc` (may
+ * be NULL). On failure there is no `to`. */
+MUST_CHECK enum wombat_status env_copy_file(struct env *env, const char *from, const char *to, uint32_t *out_crc);
+/* Reads a file from front to back: its size, and the crc32c of its bytes. */
+MUST_CHECK enum wombat_status env_sum_file(struct env *env, const char *path, uint64_t *out_size, uint32_t *out_crc);
 
 #endif

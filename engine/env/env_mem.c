@@ -488,6 +488,50 @@ static void mem_segment_close(struct env_segment *segment)
 
 /* ---- Names --------------------------------------------------------------------------------- */
 
+/* The rename of a directory: of all names below it, at once and durably, which is stricter in nothing that matters: a
+ * directory is looked into by its new name only. */
+static enum wombat_status rename_below(struct mem_env *m, const char *from, const char *to)
+{
+	size_t n = strlen(from);
+	bool found = false;
+	for (struct mem_name *a = m->names; a; a = a->next) {
+		char path[PATH_BYTES];
+		if (strncmp(a->path, from, n) != 0 || a->path[n] != '/')
+			continue;
+		int size = snprintf(path, sizeof path, "%s%s", to, a->path + n);
+		if (size < 0 || size >= PATH_BYTES)
+			return too_long(to);
+		memcpy(a->path, path, (size_t)size + 1);
+		found = true;
+	}
+	return found ? WOMBAT_OK : missing(from);
+}
+
+static enum wombat_status mem_link(struct env *env, const char *from, const char *to)
+{
+	struct mem_env *m = mem_of(env);
+	enum wombat_status s = call(m, "link", from);
+	if (s != WOMBAT_OK)
+		return s;
+	mutex_lock(&m->mu);
+	bool fits = strlen(to) < PATH_BYTES;
+	struct mem_name *a = find_live(m, from), *b = a && fits ? name_make(m, to) : NULL;
+	if (!a) {
+		s = missing(from);
+	} else if (!fits) {
+		s = too_long(to);
+	} else if (!b) {
+		s = fail_no_memory();
+	} else if (b->live) {
+		s = fail(WOMBAT_IO, "linking %s to %s: File exists", from, to);
+	} else {
+		b->live = a->live;
+		b->live->refs++;
+	}
+	mutex_unlock(&m->mu);
+	return s;
+}
+
 static enum wombat_status mem_rename(struct env *env, const char *from, const char *to)
 {
 	struct mem_env *m = mem_of(env);
@@ -498,7 +542,7 @@ static enum wombat_status mem_rename(struct env *env, const char *from, const ch
 	bool fits = strlen(to) < PATH_BYTES;
 	struct mem_name *a = find_live(m, from), *b = a && fits ? name_make(m, to) : NULL;
 	if (!a) {
-		s = missing(from);
+		s = rename_below(m, from, to);
 	} else if (!fits) {
 		s = too_long(to);
 	} else if (!b) {
@@ -528,6 +572,16 @@ static enum wombat_status mem_remove(struct env *env, const char *path)
 	return n ? WOMBAT_OK : missing(path);
 }
 
+/* A directory is there while something is in it. */
+static bool is_dir(const struct mem_env *m, const char *path)
+{
+	size_t size = strlen(path);
+	for (const struct mem_name *n = m->names; n; n = n->next)
+		if (n->live && strncmp(n->path, path, size) == 0 && n->path[size] == '/')
+			return true;
+	return false;
+}
+
 static enum wombat_status mem_file_size(struct env *env, const char *path, uint64_t *out)
 {
 	struct mem_env *m = mem_of(env);
@@ -536,15 +590,21 @@ static enum wombat_status mem_file_size(struct env *env, const char *path, uint6
 		return s;
 	mutex_lock(&m->mu);
 	struct mem_name *n = find_live(m, path);
-	if (n)
-		*out = file_bytes(n->live);
+	bool there = n || is_dir(m, path);
+	if (there)
+		*out = n ? file_bytes(n->live) : 0;
 	mutex_unlock(&m->mu);
-	return n ? WOMBAT_OK : missing(path);
+	return there ? WOMBAT_OK : missing(path);
 }
 
 static enum wombat_status mem_dir_create(struct env *env, const char *path)
 {
 	return call(mem_of(env), "dir_create", path);
+}
+
+static enum wombat_status mem_dir_remove(struct env *env, const char *path)
+{
+	return call(mem_of(env), "dir_remove", path);
 }
 
 /* The name below `dir`, NULL when the path is elsewhere. */
@@ -751,9 +811,11 @@ static const struct env_calls mem_calls = {
 	.segment_sync = mem_segment_sync,
 	.segment_close = mem_segment_close,
 	.rename = mem_rename,
+	.link = mem_link,
 	.remove = mem_remove,
 	.file_size = mem_file_size,
 	.dir_create = mem_dir_create,
+	.dir_remove = mem_dir_remove,
 	.dir_list = mem_dir_list,
 	.dir_sync = mem_dir_sync,
 	.disk_space = mem_disk_space,

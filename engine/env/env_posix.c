@@ -464,6 +464,17 @@ static enum wombat_status posix_rename(struct env *env, const char *from, const 
 	return rename(from, to) == 0 ? WOMBAT_OK : fail_errno(errno, "renaming %s to %s", from, to);
 }
 
+static enum wombat_status posix_link(struct env *env, const char *from, const char *to)
+{
+	(void)env;
+	if (link(from, to) == 0)
+		return WOMBAT_OK;
+	/* Another device, a file system without hard links, or a file with as many as it may have. */
+	if (errno == EXDEV || errno == EPERM || errno == EOPNOTSUPP || errno == ENOSYS || errno == EMLINK)
+		return WOMBAT_UNSUPPORTED;
+	return fail_errno(errno, "linking %s to %s", from, to);
+}
+
 static enum wombat_status posix_remove(struct env *env, const char *path)
 {
 	(void)env;
@@ -478,6 +489,12 @@ static enum wombat_status posix_file_size(struct env *env, const char *path, uin
 		return fail_errno(errno, "looking at %s", path);
 	*out = (uint64_t)st.st_size;
 	return WOMBAT_OK;
+}
+
+static enum wombat_status posix_dir_remove(struct env *env, const char *path)
+{
+	(void)env;
+	return rmdir(path) == 0 ? WOMBAT_OK : fail_errno(errno, "removing %s", path);
 }
 
 static enum wombat_status posix_dir_create(struct env *env, const char *path)
@@ -675,9 +692,11 @@ struct env *env_posix(void)
 		.segment_sync = posix_segment_sync,
 		.segment_close = posix_segment_close,
 		.rename = posix_rename,
+		.link = posix_link,
 		.remove = posix_remove,
 		.file_size = posix_file_size,
 		.dir_create = posix_dir_create,
+		.dir_remove = posix_dir_remove,
 		.dir_list = posix_dir_list,
 		.dir_sync = posix_dir_sync,
 		.disk_space = posix_disk_space,

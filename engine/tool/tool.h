@@ -55,6 +55,10 @@ int verb_check(struct tool *t, int argc, char **argv);
 int verb_compact(struct tool *t, int argc, char **argv);
 int verb_dump(struct tool *t, int argc, char **argv);
 int verb_load(struct tool *t, int argc, char **argv);
+int verb_checkpoint(struct tool *t, int argc, char **argv);
+int verb_backup(struct tool *t, int argc, char **argv);
+int verb_backups(struct tool *t, int argc, char **argv);
+int verb_restore(struct tool *t, int argc, char **argv);
 int verb_version(struct tool *t, int argc, char **argv);
 
 /* "wombat: SENTENCE" on standard error; returns `code`. */

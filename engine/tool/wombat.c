@@ -25,6 +25,10 @@ static const struct tool_verb verbs[] = {
 	{ "compact", "DB [FROM [TO]]", "rewrites tables so that what is deleted or overwritten is gone", verb_compact },
 	{ "dump", "DB [FILE]", "writes every record as text", verb_dump },
 	{ "load", "DB [FILE]", "stores the records of a dump", verb_load },
+	{ "checkpoint", "DB DIR", "makes DIR a database with the same content, by hard links where that can be", verb_checkpoint },
+	{ "backup", "DB DIR", "adds a backup to a backup directory, copying only what is new", verb_backup },
+	{ "backups", "[--verify] [--delete N] DIR", "lists the backups of a backup directory", verb_backups },
+	{ "restore", "[--number N] DB DIR", "makes DB from the newest backup of a backup directory, or from the Nth", verb_restore },
 	{ "version", "", "prints the version", verb_version },
 	{ "help", "[options]", "prints this; \"help options\": the options of the engine", verb_help },
 };

@@ -327,6 +327,21 @@ static enum wombat_status create_manifest(struct version_set *s, uint64_t number
 	return status;
 }
 
+enum wombat_status version_set_encode(struct version_set *s, const struct version *v, struct buf *out)
+{
+	struct version_edit whole;
+	const struct version_edit numbers = {
+		.has_flushed_sequence = true, .flushed_sequence = v->flushed_sequence,
+		.has_last_sequence = true, .last_sequence = v->flushed_sequence,
+	};
+	enum wombat_status status = whole_edit(s, v, &numbers, &whole);
+	if (status != WOMBAT_OK)
+		return status;
+	status = version_edit_encode(&whole, out);
+	version_edit_done(&whole);
+	return status;
+}
+
 /* Writes a new manifest in place of the present one, if there is one. */
 static enum wombat_status begin_manifest(struct version_set *s, const struct version *v, const struct version_edit *latest)
 {

@@ -78,6 +78,10 @@ uint64_t version_set_manifest_bytes(const struct version_set *s);
 /* Calls `each` with the number of every table that any live version needs, some more than once. State lock held. */
 void version_set_live_files(struct version_set *s, void (*each)(void *arg, uint64_t number), void *arg);
 
+/* The manifest record that says all of a version, for a copy of its files without a log: changes behind its
+ * flushed_sequence do not exist there. Appends to `out`. */
+MUST_CHECK enum wombat_status version_set_encode(struct version_set *s, const struct version *v, struct buf *out);
+
 /* Adds what all tables of all live versions point to in the value log, so a table of several versions several times;
  * and the least flushed sequence of them. State lock held. */
 MUST_CHECK enum wombat_status version_set_live_values(struct version_set *s, struct value_refs *out, uint64_t *out_flushed);

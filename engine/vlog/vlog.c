@@ -286,23 +286,32 @@ enum wombat_status vlog_sync(struct vlog *v)
 	if (v->failed != WOMBAT_OK)
 		s = fail(v->failed, "%s", v->failure);
 	for (struct vlog_file *f = v->files; f && s == WOMBAT_OK; f = f->next) {
-		if (!f->dirty)
-			continue;
-		s = v->env->calls->writer_sync(f->writer);
-		v->syncs++;
+		if (f->dirty) {
+			s = v->env->calls->writer_sync(f->writer);
+			v->syncs++;
+		}
 		if (s != WOMBAT_OK) {
 			v->failed = s;
 			snprintf(v->failure, sizeof v->failure, "%s", status_detail());
 			break;
 		}
 		f->dirty = false;
-		if (f->sealed) {
+		if (f->sealed && f->writer) {
 			s = v->env->calls->writer_close(f->writer);
 			f->writer = NULL;
 		}
 	}
 	mutex_unlock(&v->mu);
 	return s;
+}
+
+void vlog_seal(struct vlog *v)
+{
+	mutex_lock(&v->mu);
+	if (v->active)
+		v->active->sealed = true;
+	v->active = NULL;
+	mutex_unlock(&v->mu);
 }
 
 /* ---- Files --------------------------------------------------------------------------------- */

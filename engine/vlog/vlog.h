@@ -68,6 +68,9 @@ MUST_CHECK enum wombat_status vlog_value_read(struct vlog_value *value, uint64_t
 const struct value_pointer *vlog_value_pointer(const struct vlog_value *value);
 void vlog_value_close(struct vlog_value *value); /* NULL is fine */
 
+/* The next value begins a new file: those that are there do not change any more. */
+void vlog_seal(struct vlog *v);
+
 /* While held no file is removed: for who makes pointers that no version shows yet. */
 void vlog_hold(struct vlog *v);
 void vlog_unhold(struct vlog *v);

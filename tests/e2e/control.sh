@@ -35,6 +35,16 @@ echo flush >"$c/ctl"
 echo compact >"$c/ctl"
 same "compacted" "$(jq '.level."0".files' "$c/stats")" 0
 
+# Copies of the mounted database.
+echo "checkpoint $dir/point" >"$c/ctl"
+same "checkpoint" "$("$wombat" get "$dir/point" f7)" again
+echo "backup $dir/backups" >"$c/ctl"
+"$wombat" restore "$dir/restored" "$dir/backups"
+same "restored" "$("$wombat" get "$dir/restored" f7)" again
+refused "Invalid argument" bash -c "echo checkpoint relative >$c/ctl"
+grep -q "absolute path" "$c/last_error" || fail "last_error does not ask for an absolute path"
+refused "File exists" bash -c "echo checkpoint $dir/point >$c/ctl"
+
 before=$(cat "$c/config")
 refused "Invalid argument" bash -c "echo no_such_option=1 >$c/config"
 grep -q no_such_option "$c/last_error" || fail "last_error does not say what was wrong: $(cat "$c/last_error")"

@@ -73,3 +73,41 @@ sed 1d dump >&9
 exec 9>&-
 wait "$loader"
 same "what the other one wrote" "$("$wombat" scan --keys-only busy | wc -l)" 5000
+
+# Checkpoint, backups, restore: what comes back is what was there.
+"$wombat" scan --json db >before
+code 0 "$wombat" checkpoint db point
+code 0 "$wombat" check --quiet point
+same "the checkpoint" "$("$wombat" scan --json point | sha1sum)" "$(sha1sum <before)"
+code 2 "$wombat" checkpoint db point
+code 0 "$wombat" backup db backups
+grep -qE $'^1\t20[0-9-]+T[0-9:]+Z\t' out || fail "backup printed $(cat out)"
+code 0 "$wombat" put db k/00000 new
+code 0 "$wombat" backup db backups
+code 0 "$wombat" backups --verify backups
+same "backups" "$(cut -f 1 out | tr '\n' ' ')" "1 2 "
+code 0 "$wombat" restore --number 1 first backups
+same "the first backup" "$("$wombat" scan --json first | sha1sum)" "$(sha1sum <before)"
+code 0 "$wombat" restore second backups
+same "the second backup" "$("$wombat" get second k/00000)" new
+code 0 "$wombat" check --quiet second
+code 0 "$wombat" backups --delete 1 backups
+same "what is left" "$(cut -f 1 out)" 2
+code 0 "$wombat" backups --verify backups
+stored=$(find backups/files -type f -size +1k | head -n 1)
+printf 'X' | dd of="$stored" bs=1 seek=100 conv=notrunc status=none
+code 3 "$wombat" backups --verify backups
+grep -qF "$stored" out || fail "the damage is not named: $(cat out)"
+code 3 "$wombat" restore third backups
+[ ! -e third ] && [ ! -e third.tmp ] || fail "a restore that failed left something"
+code 1 "$wombat" restore third nowhere
+code 1 "$wombat" backups --delete 7 backups
+# Another device.
+if [ "$(stat -c %d /dev/shm 2>/dev/null || echo .)" != "$(stat -c %d .)" ] && [ -w /dev/shm ]; then
+	other=$(mktemp -d /dev/shm/wombat-tool.XXXXXX)
+	trap 'rm -rf "$dir" "$other"' EXIT
+	code 0 "$wombat" checkpoint db "$other/point"
+	code 0 "$wombat" backup db "$other/backups"
+	code 0 "$wombat" restore "$other/restored" "$other/backups"
+	same "on another device" "$("$wombat" scan "$other/restored" | sha1sum)" "$("$wombat" scan "$other/point" | sha1sum)"
+fi
