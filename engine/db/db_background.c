@@ -4,6 +4,7 @@
  * Every piece of work follows one pattern: choose under the state lock, run without locks, apply the edit and
  * install a new read view under the state lock. A failure makes the database read-only and is kept; reads go on.
  */
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "engine/base/alloc.h"
@@ -18,6 +19,7 @@ void db_background_fail_locked(struct wombat *db, enum wombat_status s)
 		return;
 	stats_error(db->stats, s);
 	snprintf(db->background_detail, sizeof db->background_detail, "%s", status_detail());
+	event_log_line(db->log, EVENT_ERROR, "read-only from here on: %s: %s", wombat_status_name(s), db->background_detail);
 	/* Release: whoever sees the status finds the sentence. */
 	atomic_store_explicit(&db->background_status, s, memory_order_release);
 	condition_broadcast(&db->state_changed);
@@ -61,6 +63,8 @@ void db_state_changed_locked(struct wombat *db)
 	/* A stop for memtables is the switch's own condition; relaxed: hints that the next write acts on. */
 	if (kind == STALL_STOP && in.level_zero_files < in.stop_files)
 		kind = STALL_NONE;
+	if (kind == STALL_SLOW && atomic_load_explicit(&db->stall_kind, memory_order_relaxed) == STALL_NONE)
+		event_log_line(db->log, EVENT_WARN, "writers are slowed: %s", reason);
 	atomic_store_explicit(&db->stall_delay_ns_per_kib, delay, memory_order_relaxed);
 	atomic_store_explicit(&db->stall_kind, kind, memory_order_relaxed);
 	condition_broadcast(&db->state_changed);
@@ -133,8 +137,12 @@ enum wombat_status db_flush_slots_locked(struct wombat *db, struct mem_slot *slo
 	version_edit_init(&edit);
 	edit.has_flushed_sequence = edit.has_last_sequence = true;
 	edit.flushed_sequence = edit.last_sequence = slots[count - 1].last_sequence;
+	uint64_t begin = db->env->calls->monotonic_ns(db->env);
 	mutex_unlock(&db->state_mu);
 	s = flush_run(&context, tables, count, &edit, &result);
+	if (s == WOMBAT_OK)
+		event_log_line(db->log, EVENT_INFO, "flush: %zu memtables, %" PRIu64 " bytes in %" PRIu64 " ms", count,
+			       result.written_bytes, (db->env->calls->monotonic_ns(db->env) - begin) / 1000000);
 	mutex_lock(&db->state_mu);
 	if (s == WOMBAT_OK)
 		s = version_set_apply(db->versions, &edit); /* drops and takes state_mu */
@@ -212,6 +220,15 @@ static enum wombat_status move_files(const struct compaction_inputs *in, struct 
 	return s;
 }
 
+static void log_compaction(struct wombat *db, const struct compaction_inputs *in, const struct compaction_result *result,
+			   uint64_t ns)
+{
+	event_log_line(db->log, EVENT_INFO,
+		       "compaction: %zu tables of level %u and %zu of level %u, read %" PRIu64 " bytes, wrote %" PRIu64
+		       " in %" PRIu64 " ms", in->count[0], in->level, in->count[1], in->output_level, result->read_bytes,
+		       result->written_bytes, ns / 1000000);
+}
+
 /* Runs one chosen compaction and applies it. Drops and takes state_mu. WOMBAT_BUSY: the database is closing. */
 static enum wombat_status compact_inputs_locked(struct wombat *db, struct compaction_inputs *in) REQUIRES(&db->state_mu);
 static enum wombat_status compact_inputs_locked(struct wombat *db, struct compaction_inputs *in)
@@ -229,9 +246,14 @@ static enum wombat_status compact_inputs_locked(struct wombat *db, struct compac
 	vlog_hold(db->values); /* What it writes anew there shows in no version before it is applied. */
 	if (in->trivial_move) {
 		s = move_files(in, &edit);
+		event_log_line(db->log, EVENT_DEBUG, "moved %zu tables from level %u to %u", in->count[0], in->level,
+			       in->output_level);
 	} else {
+		uint64_t begin = db->env->calls->monotonic_ns(db->env);
 		mutex_unlock(&db->state_mu);
 		s = compaction_run(&context, in, &edit, &result);
+		if (s == WOMBAT_OK)
+			log_compaction(db, in, &result, db->env->calls->monotonic_ns(db->env) - begin);
 		mutex_lock(&db->state_mu);
 	}
 	if (s == WOMBAT_OK)

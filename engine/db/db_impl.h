@@ -15,6 +15,7 @@
 #include "engine/compact/flush.h"
 #include "engine/compact/scheduler.h"
 #include "engine/db/db.h"
+#include "engine/db/event_log.h"
 #include "engine/db/options.h"
 #include "engine/db/stats.h"
 #include "engine/env/filename.h"
@@ -54,8 +55,14 @@ struct write_guard {
 	bool (*touched)(const struct write_guard *guard, struct wombat_slice body);
 };
 
+/* Where a write's time went, ns; gathered when slow ones are logged. */
+struct write_times {
+	uint64_t queue, room, log, sync, memtable;
+};
+
 /* A write waiting in the queue, on its caller's stack. */
 struct write_request {
+	struct write_times *times;   /* NULL: not wanted */
 	struct wombat_slice body;
 	uint32_t count;
 	bool sync;
@@ -83,7 +90,8 @@ struct wombat {
 	struct table_cache *tables;
 	struct version_set *versions;
 	struct vlog *values;
-	struct wal_writer *wal;      /* NULL when read-only */
+	struct event_log *log;       /* NULL when read-only */
+	struct wal_writer *wal;      /* the same */
 	struct scheduler *scheduler; /* NULL when read-only */
 	struct table_counts table_counts;
 	struct throttle compaction_throttle;
@@ -97,6 +105,7 @@ struct wombat {
 	struct {
 		atomic_uint_fast64_t mem_table_size, num_memtables, max_key_size, max_value_size, sync_interval_ms;
 		atomic_uint_fast64_t write_throttle, value_threshold, values_per_memtable;
+		atomic_uint_fast64_t slow_ns; /* operations that take as long are logged; 0: none is */
 		atomic_size_t read_ahead_size;
 		atomic_bool sync_writes, verify_checksums;
 	} live;
@@ -276,6 +285,21 @@ void db_unpin_state(struct db_pinned *p);
 /* Calls `each` with every table and every file of the value log, until one fails. */
 MUST_CHECK enum wombat_status db_pinned_each(struct wombat *db, const struct db_pinned *p,
 	enum wombat_status (*each)(void *arg, enum file_kind kind, uint64_t number, uint64_t bytes), void *arg);
+
+/* ---- slow.c ---- */
+
+/* 0: slow operations are not logged. Else what slow_end() of the same operation gets. */
+static inline uint64_t slow_begin(const struct wombat *db)
+{
+	if (__builtin_expect(!atomic_load_explicit(&db->live.slow_ns, memory_order_relaxed), 1))
+		return 0;
+	return db->env->calls->monotonic_ns(db->env);
+}
+/* Logs the operation on a key if it was slow. `where`: more of it, or NULL. */
+void slow_end(struct wombat *db, uint64_t begin, const char *operation, unsigned keyspace, struct wombat_slice key,
+	const char *where);
+void slow_end_write(struct wombat *db, uint64_t begin, struct wombat_slice body, uint32_t count,
+	const struct write_times *times);
 
 /* ---- db_options.c ---- */
 

@@ -334,6 +334,7 @@ static void db_free(struct wombat *db)
 	mutex_done(&db->state_mu);
 	mutex_done(&db->view_mu);
 	mutex_done(&db->snapshots_mu);
+	event_log_free(db->log);
 	mem_free(db->obsolete);
 	mem_free(db->stats);
 	mem_free(db->dir);
@@ -352,6 +353,7 @@ enum wombat_status wombat_close(struct wombat *db)
 	db_remove_obsolete(db);
 	enum wombat_status s = wal_writer_close(db->wal, failed == WOMBAT_OK);
 	db->wal = NULL;
+	event_log_line(db->log, EVENT_INFO, "closed");
 	db_free(db);
 	return failed != WOMBAT_OK ? failed : s;
 }
@@ -379,6 +381,8 @@ enum wombat_status db_open_env(struct env *env, const char *dir, const struct wo
 		mutex_unlock(&db->control_mu);
 		if (!db->read_only)
 			s = db_remove_orphans(db);
+		if (s == WOMBAT_OK && !db->read_only)
+			s = event_log_new(env, db->dir, (enum event_level)db->options.log_level, &db->log);
 	}
 	if (s == WOMBAT_OK)
 		s = db_values_open(db);
@@ -394,6 +398,8 @@ enum wombat_status db_open_env(struct env *env, const char *dir, const struct wo
 		status_set_detail(detail);
 		return s;
 	}
+	event_log_line(db->log, EVENT_INFO, "opened by wombat %s at sequence number %llu", wombat_version(),
+		       (unsigned long long)db->last_sequence);
 	*out = db;
 	return WOMBAT_OK;
 }

@@ -33,6 +33,7 @@ static void copy_live(struct wombat *db, const struct options *o)
 	atomic_store_explicit(&db->live.sync_interval_ms, o->sync_interval_ms, memory_order_relaxed);
 	atomic_store_explicit(&db->live.read_ahead_size, o->read_ahead_size, memory_order_relaxed);
 	atomic_store_explicit(&db->live.write_throttle, o->write_throttle_bytes_per_sec, memory_order_relaxed);
+	atomic_store_explicit(&db->live.slow_ns, o->slow_operation_threshold_ms * 1000000, memory_order_relaxed);
 	atomic_store_explicit(&db->live.sync_writes, o->sync_writes, memory_order_relaxed);
 }
 
@@ -48,6 +49,8 @@ void db_options_apply_locked(struct wombat *db)
 	lru_set_capacity(db->filter_cache, o->filter_cache_size);
 	table_cache_set_bounds(db->tables, (unsigned)o->max_open_files, o->table_cache_size);
 	table_cache_set_live(db->tables, o->verify_checksums, o->enable_prefetch ? (unsigned)o->prefetch_distance : 0);
+	if (db->log)
+		event_log_set_level(db->log, (enum event_level)o->log_level);
 	if (db->values)
 		vlog_set_file_bytes(db->values, o->value_log_file_size);
 	if (db->wal)
@@ -105,6 +108,8 @@ enum wombat_status wombat_set(struct wombat *db, const struct wombat_setting *se
 		mutex_lock(&db->state_mu);
 		db_state_changed_locked(db);
 		mutex_unlock(&db->state_mu);
+		for (size_t i = 0; i < count; i++)
+			event_log_line(db->log, EVENT_INFO, "option %s is %s", settings[i].name, settings[i].value);
 	}
 	mutex_unlock(&db->control_mu);
 	return s;

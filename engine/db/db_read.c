@@ -173,7 +173,7 @@ static enum wombat_status get(struct wombat *db, const struct wombat_read_option
 enum wombat_status db_get(struct wombat *db, const struct wombat_read_options *options, unsigned keyspace,
 			  struct wombat_slice key, struct wombat_record *out_record, struct record *out_elsewhere)
 {
-	uint64_t begin = stats_begin();
+	uint64_t begin = stats_begin(), slow = slow_begin(db);
 	struct db_key k;
 	enum wombat_status s = db_key_init(&k, keyspace, key);
 	if (s != WOMBAT_OK)
@@ -186,6 +186,8 @@ enum wombat_status db_get(struct wombat *db, const struct wombat_read_options *o
 	else if (s != WOMBAT_NOT_FOUND)
 		stats_error(db->stats, s);
 	stats_end(db->stats, LATENCY_GET, begin);
+	if (slow)
+		slow_end(db, slow, "get", keyspace, key, NULL);
 	return s;
 }
 

@@ -212,6 +212,11 @@ static void emit_errors(struct wombat *db, const struct emitter *e)
 	counter(e, "errors.no_space_total", stats_sum(s, STAT_ERRORS_NO_SPACE), "Failures for a full disk");
 	counter(e, "errors.corruption_total", stats_sum(s, STAT_ERRORS_CORRUPTION), "Damage found");
 	counter(e, "errors.no_memory_total", stats_sum(s, STAT_ERRORS_NO_MEMORY), "Failures for lack of memory");
+	uint64_t written, lost;
+	event_log_counts(db->log, &written, &lost);
+	counter(e, "log.lines_total", written, "Lines of the event log");
+	counter(e, "log.lost_total", lost, "Lines that could not be written");
+	counter(e, "slow_operations_total", stats_sum(s, STAT_SLOW), "Operations over slow_operation_threshold_ms");
 	gauge(e, "read_only", db->read_only || wombat_background_status(db) != WOMBAT_OK, "1: no writes are taken");
 }
 

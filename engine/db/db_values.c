@@ -6,6 +6,8 @@
  * compaction has dropped its pointer. To bring that about a memtable counts as full also when its changes brought many
  * bytes of values (db_write.c).
  */
+#include <inttypes.h>
+
 #include <stdlib.h>
 
 #include "engine/base/alloc.h"
@@ -221,8 +223,15 @@ void db_values_remove_dead(struct wombat *db)
 	enum wombat_status s = version_set_live_values(db->versions, &live, &flushed);
 	mutex_unlock(&db->state_mu);
 	/* Without memory for it all stay, until the next time. */
-	if (s == WOMBAT_OK)
+	if (s == WOMBAT_OK) {
+		struct vlog_counts before, after;
+		vlog_counts(db->values, &before);
 		vlog_remove_dead(db->values, has_ref, &live, flushed);
+		vlog_counts(db->values, &after);
+		if (after.removed_files > before.removed_files)
+			event_log_line(db->log, EVENT_INFO, "value log: removed %" PRIu64 " files of %" PRIu64 " bytes",
+				       after.removed_files - before.removed_files, after.removed_bytes - before.removed_bytes);
+	}
 	value_refs_done(&live);
 }
 

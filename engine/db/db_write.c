@@ -9,6 +9,8 @@
  * needs a lock. visible_sequence is stored last: a reader that sees it finds all changes up to it. A change is
  * in the WAL before it is in the memtable, and durable before it is visible when that was asked for.
  */
+#include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 
 #include "engine/base/alloc.h"
@@ -229,14 +231,19 @@ static enum wombat_status wait_to_switch_locked(struct wombat *db)
 		if (!begin) {
 			begin = db->env->calls->monotonic_ns(db->env);
 			stats_add(db->stats, STAT_STALL_STOP, 1);
+			event_log_line(db->log, EVENT_WARN, "writers stopped: %zu memtables wait, level 0 %s", db->waiting_count,
+				       atomic_load_explicit(&db->stall_kind, memory_order_relaxed) == STALL_STOP ? "is full" : "has room");
 		}
 		s = db_check_writable(db);
 		if (s != WOMBAT_OK)
 			break;
 		condition_wait(&db->state_changed, &db->state_mu); /* drops and takes state_mu */
 	}
-	if (begin)
-		stats_add(db->stats, STAT_STALL_NS, db->env->calls->monotonic_ns(db->env) - begin);
+	if (begin) {
+		uint64_t ns = db->env->calls->monotonic_ns(db->env) - begin;
+		stats_add(db->stats, STAT_STALL_NS, ns);
+		event_log_line(db->log, EVENT_WARN, "writers go on after %" PRIu64 " ms", ns / 1000000);
+	}
 	return s;
 }
 
@@ -291,9 +298,25 @@ static enum wombat_status apply_group(struct wombat *db, const struct write_grou
 	return WOMBAT_OK;
 }
 
+/* The time since `*mark` into a part of a write's times, and on from here. Only for a leader whose times are wanted. */
+static void note_time(struct wombat *db, const struct write_group *g, uint64_t *mark, size_t part)
+{
+	struct write_times *times = g->members[0]->times;
+	if (__builtin_expect(!times, 1))
+		return;
+	uint64_t now = db->env->calls->monotonic_ns(db->env);
+	if (*mark)
+		*(uint64_t *)(void *)((char *)times + part) += now - *mark;
+	*mark = now;
+}
+#define NOTE_TIME(part) note_time(db, g, &mark, offsetof(struct write_times, part))
+
 static enum wombat_status write_group(struct wombat *db, const struct write_group *g)
 {
+	uint64_t mark = 0;
+	NOTE_TIME(room);
 	enum wombat_status s = make_room(db, g->bytes);
+	NOTE_TIME(room);
 	if (s != WOMBAT_OK)
 		return s;
 	struct wombat_slice bodies[GROUP_MAX];
@@ -307,6 +330,7 @@ static enum wombat_status write_group(struct wombat *db, const struct write_grou
 		return s;
 	if (wal_writer_wants_spare(db->wal))
 		scheduler_wake(db->scheduler, LANE_UPKEEP);
+	NOTE_TIME(log);
 	if (g->sync) {
 		s = wal_writer_sync(db->wal);
 		if (s != WOMBAT_OK) {
@@ -314,7 +338,9 @@ static enum wombat_status write_group(struct wombat *db, const struct write_grou
 			return s;
 		}
 	}
+	NOTE_TIME(sync);
 	s = apply_group(db, g, now);
+	NOTE_TIME(memtable);
 	if (s != WOMBAT_OK)
 		return s;
 	/* Release: whoever reads this number finds the changes up to it in the memtable. */
@@ -354,7 +380,10 @@ static enum wombat_status lead(struct wombat *db, struct write_request *r, struc
 
 static enum wombat_status submit(struct wombat *db, struct write_request *r)
 {
-	if (!queue_join(db, r)) {
+	bool leads = queue_join(db, r);
+	if (r->times)
+		r->times->queue = db->env->calls->monotonic_ns(db->env) - r->times->queue;
+	if (!leads) {
 		if (r->status != WOMBAT_OK)
 			status_set_detail(r->detail);
 		return r->status;
@@ -378,9 +407,15 @@ static enum wombat_status write_body(struct wombat *db, struct wombat_slice body
 		.guard = guard,
 		.sync = (flags & WOMBAT_SYNC) || atomic_load_explicit(&db->live.sync_writes, memory_order_relaxed),
 	};
+	struct write_times times = { .queue = slow_begin(db) };
+	uint64_t slow = times.queue;
+	if (slow)
+		r.times = &times;
 	enum wombat_status s = submit(db, &r);
 	if (s == WOMBAT_OK && out_sequence)
 		*out_sequence = r.last_sequence;
+	if (slow)
+		slow_end_write(db, slow, body, count, &times);
 	return s;
 }
 

@@ -44,6 +44,8 @@ struct options {
 	uint64_t value_threshold;
 	uint64_t value_log_file_size;
 	double value_log_space_reclaim_threshold;
+	uint64_t log_level; /* enum event_level */
+	uint64_t slow_operation_threshold_ms;
 	uint64_t max_key_size;
 	uint64_t max_value_size;
 };

@@ -12,6 +12,7 @@
 
 #define FIELD(field) offsetof(struct options, field)
 
+static const char *const log_words[] = { "off", "error", "warn", "info", "debug", NULL };
 static const char *const compression_words[] = { "none", "zlib", NULL };
 
 const struct option_entry option_table[] = {
@@ -147,6 +148,14 @@ const struct option_entry option_table[] = {
 	    "Share of a value log file that must be dead before its live values are written anew and it is removed; 1: only "
 	    "when all is dead. Less: less space, more rewriting. More: the reverse." },
 	  FIELD(value_log_space_reclaim_threshold), 0.05, 1, NULL },
+	{ { "log_level", WOMBAT_TYPE_ENUM, "info", "off|error|warn|info|debug", "", true,
+	    "What is written to the file LOG in the database's directory: errors, stalls and slow operations (warn), flushes, "
+	    "compactions and changes of options (info), moves of tables (debug). LOG and LOG.old take 1 MiB each." },
+	  FIELD(log_level), 0, 4, log_words },
+	{ { "slow_operation_threshold_ms", WOMBAT_TYPE_COUNT, "0", "0..3600000", "ms", true,
+	    "Reads and writes that take as long are logged, with where the time went; 0: none. Any other value reads the clock "
+	    "twice for each operation." },
+	  FIELD(slow_operation_threshold_ms), 0, 3600000, NULL },
 	{ { "max_key_size", WOMBAT_TYPE_SIZE, "4096", "16..65536", "bytes", true,
 	    "Longest key that may be written. Longer ones that are there stay readable." },
 	  FIELD(max_key_size), 16, 65536, NULL },

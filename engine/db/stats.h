@@ -15,6 +15,7 @@ enum { STATS_SAMPLE = 32 };
 enum stat_counter {
 	STAT_GETS, STAT_GETS_FOUND, STAT_PUTS, STAT_DELETES, STAT_RANGE_DELETES, STAT_SCANS, STAT_BATCHES, STAT_GROUPS,
 	STAT_GET_NS, STAT_PUT_NS, STAT_DELETE_NS,
+	STAT_SLOW,               /* operations that were logged for it */
 	STAT_TXN_COMMITS, STAT_TXN_CONFLICTS,
 	STAT_USER_BYTES,         /* key and value bytes that were put */
 	STAT_TABLES_READ,        /* tables that gets asked */

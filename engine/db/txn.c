@@ -18,8 +18,6 @@
  * the first, which are in memory. Leaders take other transactions into their group after the same check, if nothing that
  * is in the group before it touches them; else it waits and leads the next.
  */
-#include <stdio.h>
-
 #include "engine/base/alloc.h"
 #include "engine/base/array.h"
 #include "engine/db/db_impl.h"
@@ -209,19 +207,10 @@ enum wombat_status wombat_txn_delete(struct wombat_txn *t, unsigned keyspace, st
 /* fail(WOMBAT_CONFLICT): the key in printable form, whatever its bytes. */
 static enum wombat_status conflict(struct wombat_slice key)
 {
-	enum { SHOWN = 64 };
-	char text[4 * SHOWN + 4];
-	size_t n = 0;
-	for (size_t i = 1; i < key.size && i <= SHOWN; i++) {
-		uint8_t c = key.data[i];
-		if (c >= 0x20 && c < 0x7f && c != '\\' && c != '"')
-			text[n++] = (char)c;
-		else
-			n += (size_t)snprintf(text + n, sizeof text - n, "\\x%02x", c);
-	}
-	snprintf(text + n, sizeof text - n, "%s", key.size > SHOWN + 1 ? "..." : "");
+	char text[EVENT_KEY_TEXT];
+	event_key_text(slice_make(key.data + 1, key.size - 1), text);
 	return fail(WOMBAT_CONFLICT, "the transaction conflicts with a newer change of key \"%s\" in keyspace %u", text,
-		    key.size ? key.data[0] : 0u);
+		    key.data[0]);
 }
 
 /* What is checked against: a view, and the number behind which a change is new. */

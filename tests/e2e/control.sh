@@ -35,6 +35,14 @@ echo flush >"$c/ctl"
 echo compact >"$c/ctl"
 same "compacted" "$(jq '.level."0".files' "$c/stats")" 0
 
+# The event log.
+grep -q 'info flush: ' "$db/LOG" || fail "the log does not tell of the flush: $(cat "$db/LOG")"
+echo log_level=warn >"$c/config"
+lines=$(wc -l <"$db/LOG")
+echo flush >"$c/ctl"
+same "lines at level warn" "$(wc -l <"$db/LOG")" "$lines"
+echo log_level=info >"$c/config"
+grep -q 'option log_level is info' "$db/LOG" || fail "the log does not tell of an option"
 # Copies of the mounted database.
 echo "checkpoint $dir/point" >"$c/ctl"
 same "checkpoint" "$("$wombat" get "$dir/point" f7)" again

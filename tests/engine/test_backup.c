@@ -35,6 +35,7 @@ static void world_init(struct db_world *w)
 {
 	db_world_init(w, (const char *const[]){ "value_threshold", "2000", "num_level_zero_tables", "100",
 						 "num_level_zero_tables_stall", "200", NULL });
+	wombat_pause_compaction(w->db); /* tables change when the test says so */
 }
 
 static struct wombat_backup_info create(struct db_world *w)
