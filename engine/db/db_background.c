@@ -293,6 +293,7 @@ static bool compact_once(struct wombat *db)
 			.max_table_size = db->options.max_table_size,
 			.oldest_sequence = db_oldest_snapshot(db),
 			.tombstone_ratio = 0.5,
+			.now_ns = db->env->calls->now_ns(db->env),
 		};
 		uint64_t *collect = db_values_to_collect_locked(db, &options.collect_count);
 		options.collect = collect;
@@ -349,6 +350,37 @@ static enum wombat_status compact_level_locked(struct wombat *db, unsigned level
 	}
 }
 
+/* What lies at a level with nothing below, and is dead: rewritten where it is. */
+static enum wombat_status compact_rest_locked(struct wombat *db, unsigned level, struct wombat_slice from,
+					      struct wombat_slice to) REQUIRES(&db->state_mu);
+static enum wombat_status compact_rest_locked(struct wombat *db, unsigned level, struct wombat_slice from,
+					      struct wombat_slice to)
+{
+	for (;;) {
+		enum wombat_status s = db_check_writable(db);
+		if (s != WOMBAT_OK)
+			return s;
+		const struct picker_options options = {
+			.max_table_size = db->options.max_table_size,
+			.oldest_sequence = db_oldest_snapshot(db),
+			.now_ns = db->env->calls->now_ns(db->env),
+		};
+		struct compaction_inputs in;
+		bool wait = false;
+		struct version *v = version_set_current(db->versions);
+		bool found = picker_pick_rest(db->versions, v, &options, level, from, to, &in, &wait, &s);
+		version_unref(v);
+		if (s != WOMBAT_OK || (!found && !wait))
+			return s;
+		if (found)
+			s = compact_inputs_locked(db, &in); /* drops and takes state_mu */
+		else
+			condition_wait(&db->state_changed, &db->state_mu); /* drops and takes state_mu */
+		if (s != WOMBAT_OK)
+			return s;
+	}
+}
+
 static enum wombat_status compact_range(struct wombat *db, struct wombat_slice from, struct wombat_slice to)
 {
 	enum wombat_status s = WOMBAT_OK;
@@ -362,6 +394,8 @@ static enum wombat_status compact_range(struct wombat *db, struct wombat_slice f
 		deepest = 1;
 	for (int level = 0; level < deepest && level < (int)last && s == WOMBAT_OK; level++)
 		s = compact_level_locked(db, (unsigned)level, from, to);
+	for (unsigned level = 1; level <= last && s == WOMBAT_OK; level++)
+		s = compact_rest_locked(db, level, from, to);
 	mutex_unlock(&db->state_mu);
 	db_remove_obsolete(db);
 	return s;

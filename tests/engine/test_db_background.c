@@ -3,6 +3,7 @@
  * for all of it, and the error in the background that ends writing until the next open.
  */
 #include <pthread.h>
+#include <unistd.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,6 +134,71 @@ static void test_compact(void **state)
 	assert_ok(wombat_delete(db, WOMBAT_FS_DIRS, WOMBAT_STR("a")));
 	assert_ok(wombat_compact(db, 0, EVERYTHING));
 	assert_true(stat_of(&m, "entries") == 0 && db_world_files(&m.world, FILE_TABLE, NULL) == 0);
+	db_model_done(&m);
+}
+
+static void put_mortal(struct db_model *m, unsigned count, uint64_t expiry_ns)
+{
+	struct wombat_batch *b = wombat_batch_new();
+	struct wombat_put_info mortal = { .expiry_ns = expiry_ns };
+	for (unsigned i = 0; i < count; i++) {
+		char key[16];
+		snprintf(key, sizeof key, "mortal%u", i);
+		assert_ok(wombat_batch_put(b, WOMBAT_USER, WOMBAT_STR(key), WOMBAT_STR("some bytes that take space"), &mortal));
+	}
+	assert_ok(wombat_write(m->world.db, b, 0, NULL));
+	wombat_batch_free(b);
+}
+
+/* What lies at the bottom already, where nothing pushes it further down, goes too when it is asked for: expired records,
+ * and tombstones that a snapshot kept. */
+static void test_compact_at_the_bottom(void **state)
+{
+	(void)state;
+	struct db_model m;
+	db_model_init(&m, NULL);
+	struct wombat *db = m.world.db;
+	env_mem_set_now(m.world.env, 1000);
+	put_mortal(&m, 50, 2000);
+	db_world_put(&m.world, "stays", "v");
+	db_world_put(&m.world, "goes", "v");
+	struct wombat_snapshot *snapshot = wombat_snapshot_new(db);
+	assert_ok(wombat_delete(db, WOMBAT_USER, WOMBAT_STR("goes")));
+	assert_ok(wombat_compact(db, 0, EVERYTHING));
+	assert_true(stat_of(&m, "entries") == 53);
+	assert_ok(wombat_compact(db, 0, EVERYTHING));
+	assert_true(stat_of(&m, "entries") == 53); /* the snapshot needs them */
+	wombat_snapshot_release(db, snapshot);
+	env_mem_set_now(m.world.env, 3000);
+	assert_ok(wombat_compact(db, 0, EVERYTHING));
+	assert_true(stat_of(&m, "entries") == 1);
+	double compactions = stat_of(&m, "compactions_total");
+	assert_ok(wombat_compact(db, 0, EVERYTHING));
+	assert_true(stat_of(&m, "compactions_total") == compactions); /* and that was all */
+	db_world_expect(&m.world, WOMBAT_USER, "stays", "v");
+	db_model_done(&m);
+}
+
+/* Without any write or request: the space of records that expired comes back. */
+static void test_expired_by_itself(void **state)
+{
+	(void)state;
+	struct db_model m;
+	db_model_init(&m, NULL);
+	struct wombat *db = m.world.db;
+	const uint64_t second = 1000000000;
+	env_mem_set_now(m.world.env, second);
+	put_mortal(&m, 500, 100 * second);
+	db_world_put(&m.world, "stays", "v");
+	assert_ok(wombat_compact(db, 0, EVERYTHING));
+	double before = stat_of(&m, "disk.tables_bytes");
+	env_mem_set_now(m.world.env, 3600 * second);
+	assert_ok(db_world_set(&m.world, "sync_interval_ms", "5")); /* that often it is looked at */
+	for (unsigned i = 0; stat_of(&m, "entries") > 1 && i < 10000; i++)
+		usleep(1000);
+	assert_true(stat_of(&m, "entries") == 1);
+	assert_true(stat_of(&m, "disk.tables_bytes") * 2 < before);
+	db_world_expect(&m.world, WOMBAT_USER, "stays", "v");
 	db_model_done(&m);
 }
 
@@ -371,6 +437,8 @@ int main(void)
 		cmocka_unit_test(test_trivial_moves),
 		cmocka_unit_test(test_flush),
 		cmocka_unit_test(test_compact),
+		cmocka_unit_test(test_compact_at_the_bottom),
+		cmocka_unit_test(test_expired_by_itself),
 		cmocka_unit_test(test_requests_at_once),
 		cmocka_unit_test(test_pause),
 		cmocka_unit_test(test_close_during_compaction),
