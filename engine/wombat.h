@@ -339,6 +339,17 @@ WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_txn_commit(struct wombat_
 /* Ends it without a trace; NULL is fine. */
 WOMBAT_API void wombat_txn_abandon(struct wombat_txn *txn);
 
+/* ---- Estimates ----------------------------------------------------------------------------- */
+
+/*
+ * About how many keys a keyspace has from `from` on, before `to` (empty: to its end), and how many bytes of tables, value
+ * log and memtables they take: by the indexes, without reading data. What was overwritten or deleted and not yet
+ * compacted away is in it; tombstones count against the keys that they delete. Within a few tables it is right to about
+ * a block at either end, or a tenth of a memtable. Either output may be NULL.
+ */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_estimate(struct wombat *db, unsigned keyspace,
+	struct wombat_slice from, struct wombat_slice to, uint64_t *out_keys, uint64_t *out_bytes);
+
 /* ---- Copies of the whole ------------------------------------------------------------------- */
 
 /*

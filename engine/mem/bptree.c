@@ -626,3 +626,15 @@ bool bptree_find(const struct bptree *t, struct wombat_slice key, uint64_t tag, 
 	*out_value = it.base.value;
 	return true;
 }
+
+double bptree_iter_share(const struct bptree_iter *it)
+{
+	double share = 0, width = 1;
+	if (!it->base.valid)
+		return 1;
+	for (unsigned i = 0; i < it->depth; i++) {
+		width /= order_count(it->path[i].order);
+		share += width * it->path[i].at;
+	}
+	return share;
+}

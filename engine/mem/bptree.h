@@ -55,5 +55,8 @@ struct bptree_iter {
 };
 /* base.calls->free does nothing to the struct itself; it is the embedder's. */
 void bptree_iter_init(struct bptree_iter *it, const struct bptree *tree);
+/* About which share of all entries lies before the one that it stands on (0..1; past the end 1), by the places along its
+ * path: as right as the tree is even. */
+double bptree_iter_share(const struct bptree_iter *it);
 
 #endif

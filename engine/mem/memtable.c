@@ -130,6 +130,14 @@ bool memtable_has_prefix(const struct memtable *m, struct wombat_slice prefix)
 	return it.base.valid && slice_starts_with(it.base.key, prefix);
 }
 
+double memtable_share_before(const struct memtable *m, struct wombat_slice key)
+{
+	struct bptree_iter it;
+	bptree_iter_init(&it, &m->tree);
+	iter_seek(&it.base, key, TAG_MAX);
+	return bptree_iter_share(&it);
+}
+
 bool memtable_has_range_dels(const struct memtable *m)
 {
 	return atomic_load_explicit(&m->range_count, memory_order_acquire) > 0;

@@ -26,6 +26,8 @@ bool memtable_get(const struct memtable *m, struct wombat_slice key, uint64_t ma
 	struct wombat_slice *out_value);
 /* Whether a point entry's key, live or not, starts with `prefix`. No allocation. */
 bool memtable_has_prefix(const struct memtable *m, struct wombat_slice prefix);
+/* About which share of the point entries has a key before this one: 0..1. No allocation. */
+double memtable_share_before(const struct memtable *m, struct wombat_slice key);
 /* NULL in *out when it has no range tombstones; else counted, the caller's to unref. Those added after
  * the call may be missing. */
 MUST_CHECK enum wombat_status memtable_range_dels(struct memtable *m, struct range_fragments **out);

@@ -55,6 +55,7 @@ int verb_check(struct tool *t, int argc, char **argv);
 int verb_compact(struct tool *t, int argc, char **argv);
 int verb_dump(struct tool *t, int argc, char **argv);
 int verb_load(struct tool *t, int argc, char **argv);
+int verb_estimate(struct tool *t, int argc, char **argv);
 int verb_checkpoint(struct tool *t, int argc, char **argv);
 int verb_backup(struct tool *t, int argc, char **argv);
 int verb_backups(struct tool *t, int argc, char **argv);

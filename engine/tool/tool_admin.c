@@ -1,5 +1,5 @@
 /*
- * stats, check, compact, version: the database as a whole.
+ * stats, check, compact, estimate, version: the database as a whole.
  */
 #include <cjson/cJSON.h>
 #include <stdio.h>
@@ -170,6 +170,27 @@ int verb_compact(struct tool *t, int argc, char **argv)
 		return code;
 	enum wombat_status s = wombat_compact(t->db, t->keyspace, from, to);
 	return s == WOMBAT_OK ? TOOL_OK : complain_status(s);
+}
+
+/* ---- estimate ---- */
+
+int verb_estimate(struct tool *t, int argc, char **argv)
+{
+	int rest;
+	if (tool_no_options(t, argc, argv) || (rest = tool_take_dir(t, argc, argv, 0, 2)) < 0)
+		return TOOL_USAGE;
+	struct wombat_slice from = WOMBAT_SLICE(NULL, 0), to = WOMBAT_SLICE(NULL, 0);
+	if ((rest > 0 && tool_key(t, argv[optind], &from)) || (rest > 1 && tool_key(t, argv[optind + 1], &to)))
+		return TOOL_USAGE;
+	int code = tool_open(t, WOMBAT_OPEN_READ_ONLY);
+	if (code)
+		return code;
+	uint64_t keys, bytes;
+	enum wombat_status s = wombat_estimate(t->db, t->keyspace, from, to, &keys, &bytes);
+	if (s != WOMBAT_OK)
+		return complain_status(s);
+	printf("keys %llu\nbytes %llu\n", (unsigned long long)keys, (unsigned long long)bytes);
+	return TOOL_OK;
 }
 
 /* ---- version ---- */

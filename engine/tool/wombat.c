@@ -25,6 +25,7 @@ static const struct tool_verb verbs[] = {
 	{ "compact", "DB [FROM [TO]]", "rewrites tables so that what is deleted or overwritten is gone", verb_compact },
 	{ "dump", "DB [FILE]", "writes every record as text", verb_dump },
 	{ "load", "DB [FILE]", "stores the records of a dump", verb_load },
+	{ "estimate", "DB [FROM [TO]]", "prints about how many keys and bytes a range has", verb_estimate },
 	{ "checkpoint", "DB DIR", "makes DIR a database with the same content, by hard links where that can be", verb_checkpoint },
 	{ "backup", "DB DIR", "adds a backup to a backup directory, copying only what is new", verb_backup },
 	{ "backups", "[--verify] [--delete N] DIR", "lists the backups of a backup directory", verb_backups },

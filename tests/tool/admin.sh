@@ -74,6 +74,16 @@ exec 9>&-
 wait "$loader"
 same "what the other one wrote" "$("$wombat" scan --keys-only busy | wc -l)" 5000
 
+# Estimates: about as many as there are.
+code 0 "$wombat" estimate db
+keys=$(sed -n 's/^keys //p' out)
+[ "$keys" -ge 4500 ] && [ "$keys" -le 5500 ] || fail "5,000 keys are estimated as $keys"
+code 0 "$wombat" estimate db k/01001 k/02001
+keys=$(sed -n 's/^keys //p' out)
+[ "$keys" -ge 800 ] && [ "$keys" -le 1200 ] || fail "1,000 keys are estimated as $keys"
+code 0 "$wombat" estimate db z
+same "nothing" "$(tr '\n' ' ' <out)" "keys 0 bytes 0 "
+
 # Checkpoint, backups, restore: what comes back is what was there.
 "$wombat" scan --json db >before
 code 0 "$wombat" checkpoint db point
