@@ -46,7 +46,8 @@ library=$build_dir/engine/.libs
 flags=
 if nm "$library/libwombat.a" 2>/dev/null | grep __asan_init >/dev/null; then flags="-fsanitize=address,undefined"; fi
 if nm "$library/libwombat.a" 2>/dev/null | grep __tsan_init >/dev/null; then flags="-fsanitize=thread"; fi
-${CC:-gcc} $flags -I"$source_dir/engine" -o "$dir/keys" "$dir/keys.c" "$library/libwombat.a" -lz -lm -lpthread
+read -r -a deflate < <(sed -n 's/^ZLIB_LIBS = //p' "$build_dir/Makefile")
+${CC:-gcc} $flags -I"$source_dir/engine" -o "$dir/keys" "$dir/keys.c" "$library/libwombat.a" "${deflate[@]}" -lm -lpthread
 
 # Path on the mount, key in hexadecimal.
 long=$(printf 'k%.0s' $(seq 300))

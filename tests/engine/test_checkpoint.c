@@ -153,27 +153,15 @@ static void test_beside_a_writer(void **state)
 
 /* ---- Ways to go wrong ------------------------------------------------------------------------ */
 
-static struct env_calls without_links;
-
-static enum wombat_status no_link(struct env *env, const char *from, const char *to)
-{
-	(void)env;
-	(void)from;
-	(void)to;
-	return WOMBAT_UNSUPPORTED;
-}
-
 static void test_another_device(void **state)
 {
 	(void)state;
 	struct db_world w;
 	world_init(&w);
 	fill(&w, 0, 350);
-	const struct env_calls *calls = w.env->calls;
-	without_links = *calls;
-	without_links.link = no_link;
-	w.env->calls = &without_links;
+	db_world_fail(&w, "link", "", 0, WOMBAT_UNSUPPORTED);
 	assert_ok(wombat_checkpoint(w.db, COPY));
+	assert_true(db_world_let_go(&w) > 0);
 	db_compare_copy(w.db, w.env, COPY);
 	/* Nothing is shared: what is written to the database's files does not show. */
 	uint64_t number;
@@ -184,8 +172,17 @@ static void test_another_device(void **state)
 	uint8_t *mine = env_mem_bytes(w.env, path, &size);
 	snprintf(path, sizeof path, COPY "/%06llu.sst", (unsigned long long)number);
 	assert_ptr_not_equal(mine, env_mem_bytes(w.env, path, &size));
-	w.env->calls = calls;
 	db_world_done(&w);
+}
+
+static struct env_calls without_links;
+
+static enum wombat_status no_link(struct env *env, const char *from, const char *to)
+{
+	(void)env;
+	(void)from;
+	(void)to;
+	return WOMBAT_UNSUPPORTED;
 }
 
 static unsigned files_below(struct env *env, const char *dir)
@@ -206,13 +203,14 @@ static void test_each_io_fails(void **state)
 			const struct env_calls *calls = w.env->calls;
 			without_links = *calls;
 			without_links.link = no_link;
-			fill(&w, 0, 110);
+			db_world_close(&w);
 			if (!linked)
 				w.env->calls = &without_links;
+			db_world_open(&w);
+			fill(&w, 0, 110);
 			db_world_fail(&w, "", COPY, n, WOMBAT_IO);
 			s = wombat_checkpoint(w.db, COPY);
 			unsigned struck = db_world_let_go(&w);
-			w.env->calls = calls;
 			assert_int_equal(s, struck ? WOMBAT_IO : WOMBAT_OK);
 			if (s != WOMBAT_OK) { /* what may be left does not stand in the way */
 				bool whole = files_below(w.env, COPY);
@@ -224,6 +222,8 @@ static void test_each_io_fails(void **state)
 			db_compare_copy(w.db, w.env, COPY);
 			assert_false(files_below(w.env, COPY ".tmp"));
 			fill(&w, 110, 120);
+			db_world_close(&w);
+			w.env->calls = calls;
 			db_world_done(&w);
 		}
 		assert_true(n > 8);
