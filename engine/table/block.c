@@ -391,7 +391,8 @@ enum block_result block_iter_prev(struct block_iter *b)
 	/* A move forward since then leaves back_at on another entry; the check on `entry` sees that. */
 	if (b->back_count && b->back_at > 0 && b->back[b->back_at].entry == b->entry) {
 		const struct block_back *e = &b->back[--b->back_at];
-		enum block_result r = set_key(b, NULL, 0, b->back_keys.data + e->key_offset, e->key_size);
+		const uint8_t *keys = b->back_keys.data; /* NULL when all are empty */
+		enum block_result r = set_key(b, NULL, 0, keys ? keys + e->key_offset : NULL, e->key_size);
 		if (r != BLOCK_AT)
 			return r;
 		b->it.tag = e->tag;

@@ -247,7 +247,8 @@ static enum wombat_status damage(const struct replay *r)
 /* Whether somebody began a record behind the segment's log: the bytes there are no header of older content. */
 static bool is_torn(const struct replay *r, const struct wal_segment *s, uint32_t newest)
 {
-	if (!s->map || s->map->size - s->used < WAL_RECORD_HEADER_SIZE)
+	/* A file that was cut short may end within the padding of its last record. */
+	if (!s->map || s->used + WAL_RECORD_HEADER_SIZE > s->map->size)
 		return false;
 	const uint8_t *p = s->map->base + s->used;
 	uint32_t epoch = get_u32(p + 8);

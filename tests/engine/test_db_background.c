@@ -142,7 +142,7 @@ static void put_mortal(struct db_model *m, unsigned count, uint64_t expiry_ns)
 	struct wombat_batch *b = wombat_batch_new();
 	struct wombat_put_info mortal = { .expiry_ns = expiry_ns };
 	for (unsigned i = 0; i < count; i++) {
-		char key[16];
+		char key[24];
 		snprintf(key, sizeof key, "mortal%u", i);
 		assert_ok(wombat_batch_put(b, WOMBAT_USER, WOMBAT_STR(key), WOMBAT_STR("some bytes that take space"), &mortal));
 	}
