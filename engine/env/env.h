@@ -50,6 +50,8 @@ struct env_calls {
 	enum wombat_status (*writer_write)(struct env_writer *w, const void *data, size_t size);
 	enum wombat_status (*writer_flush)(struct env_writer *w); /* buffer to the operating system */
 	enum wombat_status (*writer_sync)(struct env_writer *w);  /* flush, then to the disk */
+	/* Makes durable what was flushed before. The one call that another thread may make beside the others. */
+	enum wombat_status (*writer_sync_flushed)(struct env_writer *w);
 	enum wombat_status (*writer_close)(struct env_writer *w); /* flushes; frees in any case; NULL is fine */
 
 	/* WOMBAT_NOT_FOUND: no such file. */

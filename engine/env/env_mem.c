@@ -800,6 +800,7 @@ static const struct env_calls mem_calls = {
 	.writer_write = mem_writer_write,
 	.writer_flush = mem_writer_flush,
 	.writer_sync = mem_writer_sync,
+	.writer_sync_flushed = mem_writer_sync, /* nothing is buffered */
 	.writer_close = mem_writer_close,
 	.reader_open = mem_reader_open,
 	.reader_read = mem_reader_read,

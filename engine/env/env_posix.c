@@ -209,6 +209,11 @@ static enum wombat_status sync_fd(int fd, const char *path)
 	return r == 0 ? WOMBAT_OK : fail_errno(errno, "syncing %s", path);
 }
 
+static enum wombat_status posix_writer_sync_flushed(struct env_writer *w)
+{
+	return sync_fd(w->fd, w->path);
+}
+
 static enum wombat_status posix_writer_sync(struct env_writer *w)
 {
 	enum wombat_status s = posix_writer_flush(w);
@@ -681,6 +686,7 @@ struct env *env_posix(void)
 		.writer_write = posix_writer_write,
 		.writer_flush = posix_writer_flush,
 		.writer_sync = posix_writer_sync,
+		.writer_sync_flushed = posix_writer_sync_flushed,
 		.writer_close = posix_writer_close,
 		.reader_open = posix_reader_open,
 		.reader_read = posix_reader_read,

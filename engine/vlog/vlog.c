@@ -2,7 +2,8 @@
  * Appending to the value log, syncing it, and the list of its files.
  *
  * One lock orders appends; a value goes to the operating system under it, since it is written to its place in one
- * piece. A file that is full keeps its writer until it was synced, so that no append waits for the disk.
+ * piece. Syncs run without it, one at a time, so that no append waits for the disk; a file that is full keeps its writer
+ * until it was synced.
  */
 #include "engine/vlog/vlog.h"
 
@@ -60,6 +61,7 @@ enum wombat_status vlog_open(const struct vlog_options *options, struct vlog **o
 	v->arg = options->arg;
 	atomic_init(&v->file_bytes, options->file_bytes);
 	mutex_init(&v->mu, LOCK_RANK_VALUES);
+	condition_init(&v->synced);
 	size_t size = strlen(options->dir) + 1;
 	v->dir = mem_alloc(size);
 	enum wombat_status s = v->dir ? vlog_readers_new(v) : fail_no_memory();
@@ -89,6 +91,7 @@ void vlog_free(struct vlog *v)
 		mem_free(f);
 	}
 	lru_free(v->readers);
+	condition_done(&v->synced);
 	mutex_done(&v->mu);
 	mem_free(v->dir);
 	mem_free(v);
@@ -279,28 +282,43 @@ void vlog_unpin_file(struct vlog *v, uint64_t number)
 	mutex_unlock(&v->mu);
 }
 
+/* Syncs one file, without the lock meanwhile: appends go on. What they add is for the next sync. */
+static enum wombat_status sync_file_locked(struct vlog *v, struct vlog_file *f) REQUIRES(&v->mu);
+static enum wombat_status sync_file_locked(struct vlog *v, struct vlog_file *f)
+{
+	f->dirty = false;
+	f->pins++;
+	v->syncs++;
+	mutex_unlock(&v->mu);
+	enum wombat_status s = v->env->calls->writer_sync_flushed(f->writer);
+	mutex_lock(&v->mu);
+	f->pins--;
+	if (s != WOMBAT_OK) {
+		v->failed = s;
+		snprintf(v->failure, sizeof v->failure, "%s", status_detail());
+	}
+	return s;
+}
+
 enum wombat_status vlog_sync(struct vlog *v)
 {
 	enum wombat_status s = WOMBAT_OK;
 	mutex_lock(&v->mu);
+	while (v->syncing) /* What it has taken is not durable yet. */
+		condition_wait(&v->synced, &v->mu);
+	v->syncing = true;
 	if (v->failed != WOMBAT_OK)
 		s = fail(v->failed, "%s", v->failure);
 	for (struct vlog_file *f = v->files; f && s == WOMBAT_OK; f = f->next) {
-		if (f->dirty) {
-			s = v->env->calls->writer_sync(f->writer);
-			v->syncs++;
-		}
-		if (s != WOMBAT_OK) {
-			v->failed = s;
-			snprintf(v->failure, sizeof v->failure, "%s", status_detail());
-			break;
-		}
-		f->dirty = false;
-		if (f->sealed && f->writer) {
+		if (f->dirty)
+			s = sync_file_locked(v, f); /* drops and takes the lock; the file stays in the list */
+		if (s == WOMBAT_OK && f->sealed && f->writer && !f->dirty) {
 			s = v->env->calls->writer_close(f->writer);
 			f->writer = NULL;
 		}
 	}
+	v->syncing = false;
+	condition_broadcast(&v->synced);
 	mutex_unlock(&v->mu);
 	return s;
 }

@@ -15,7 +15,7 @@ struct vlog_file {
 	bool sealed;               /* not appended to any more */
 	bool dirty;
 	unsigned in_flight;        /* values whose change is not made yet */
-	unsigned pins;             /* values of it that are open */
+	unsigned pins;             /* values of it that are open; one more while it is synced */
 	uint64_t last_sequence;    /* of the changes that point into it */
 };
 
@@ -33,6 +33,8 @@ struct vlog {
 	/* Guarded by it. */
 	struct vlog_file *files, *active; /* active: one of them, or NULL */
 	unsigned holds;
+	bool syncing;                     /* somebody is in vlog_sync, without the lock */
+	struct condition synced;          /* on it */
 	enum wombat_status failed;        /* of the first sync that failed */
 	char failure[256];
 	uint64_t appends, syncs, removed_files, removed_bytes;

@@ -1,10 +1,12 @@
 /* Large values through the database: where they go by the options, what is reclaimed, what check finds. */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "engine/db/db.h"
 #include "engine/env/env_mem.h"
 #include "engine/env/filename.h"
+#include "tests/support/db_world.h"
 #include "tests/support/values.h"
 #include "tests/support/check.h"
 
@@ -335,9 +337,57 @@ static void test_check_finds_damage(void **state)
 	world_done(&w);
 }
 
+static void *sync_all(void *arg)
+{
+	struct db_world *w = arg;
+	return wombat_sync(w->db) == WOMBAT_OK ? NULL : w;
+}
+
+/* While the disk takes its time with a sync, large values are written on; a second sync waits for its own. */
+static void test_writing_beside_a_sync(void **state)
+{
+	(void)state;
+	struct db_world w;
+	pthread_t threads[2];
+	db_world_init(&w, (const char *const[]){ "value_threshold", "1000", "value_log_file_size", "64K", NULL });
+	db_world_put_filled(&w, "before", 5000, 1);
+	db_world_hold(&w, "writer_sync", ".vlog");
+	assert_int_equal(pthread_create(&threads[0], NULL, sync_all, &w), 0);
+	db_world_await_held(&w);
+	for (unsigned i = 0; i < 40; i++) { /* over several files */
+		char key[16];
+		snprintf(key, sizeof key, "beside%u", i);
+		db_world_put_filled(&w, key, 5000, i);
+		db_world_expect_filled(&w, key, 5000, i);
+	}
+	assert_int_equal(pthread_create(&threads[1], NULL, sync_all, &w), 0);
+	db_world_let_go(&w);
+	for (unsigned i = 0; i < 2; i++) {
+		void *failed;
+		pthread_join(threads[i], &failed);
+		assert_null(failed);
+	}
+	/* What the second sync waited for is there after a power cut. */
+	struct env *after;
+	struct wombat *db, *own = w.db;
+	assert_ok(env_mem_clone(w.env, ENV_MEM_SYNCED_ONLY, 1, &after));
+	assert_ok(db_open_env(after, DB_WORLD_DIR, w.options, 0, &db));
+	w.db = db;
+	for (unsigned i = 0; i < 40; i++) {
+		char key[16];
+		snprintf(key, sizeof key, "beside%u", i);
+		db_world_expect_filled(&w, key, 5000, i);
+	}
+	assert_ok(wombat_close(db));
+	after->calls->free(after);
+	w.db = own;
+	db_world_done(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_writing_beside_a_sync),
 		cmocka_unit_test(test_threshold), cmocka_unit_test(test_without_the_value), cmocka_unit_test(test_in_parts),
 		cmocka_unit_test(test_shared),
 		cmocka_unit_test(test_space_is_reclaimed), cmocka_unit_test(test_files_partly_live_are_collected),
