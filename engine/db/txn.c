@@ -419,6 +419,7 @@ static enum wombat_status write_changes(struct wombat_txn *t, unsigned flags, ui
 		.since = atomic_load_explicit(&t->db->visible_sequence, memory_order_acquire),
 	};
 	enum wombat_status s = check(t, t->snapshot->sequence);
+	stats_error(t->db->stats, s); /* that of the leader's check is counted there */
 	if (s == WOMBAT_OK)
 		s = gather(t, batch);
 	if (s == WOMBAT_OK)

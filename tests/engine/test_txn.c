@@ -606,6 +606,18 @@ static void *commit_durably(void *arg)
 	return NULL;
 }
 
+static void await_queued(struct db_world *w, unsigned count)
+{
+	for (unsigned queued = 0; queued < count;) {
+		queued = 0;
+		mutex_lock(&w->db->write_mu);
+		for (struct write_request *r = w->db->queue_head; r; r = r->next)
+			queued++;
+		mutex_unlock(&w->db->write_mu);
+		sched_yield();
+	}
+}
+
 static void test_groups(void **state)
 {
 	(void)state;
@@ -626,15 +638,7 @@ static void test_groups(void **state)
 		if (i == 0)
 			db_world_await_held(&w);
 	}
-	/* All of them wait behind the first. */
-	for (unsigned queued = 0; queued < COUNT;) {
-		queued = 0;
-		mutex_lock(&w.db->write_mu);
-		for (struct write_request *r = w.db->queue_head; r; r = r->next)
-			queued++;
-		mutex_unlock(&w.db->write_mu);
-		sched_yield();
-	}
+	await_queued(&w, COUNT); /* all of them behind the first */
 	db_world_let_go(&w);
 	unsigned ok = 0, refused = 0;
 	for (unsigned i = 0; i <= COUNT; i++) {
@@ -645,6 +649,72 @@ static void test_groups(void **state)
 	assert_true(ok == COUNT && refused == 1);
 	assert_true(db_world_stat(&w, "write_groups_total") - groups <= 3);
 	db_world_done(&w);
+}
+
+/* Two that wait for one leader, each of which read what the other changes: neither is applied when the other is looked at
+ * for the group, so only what they read tells them apart. */
+static void test_groups_of_readers(void **state)
+{
+	(void)state;
+	for (unsigned by_range = 0; by_range < 2; by_range++) {
+		struct db_world w;
+		struct waiting x[3];
+		const char *const keys[3] = { "first", "x", "y" };
+		db_world_init(&w, NULL);
+		db_world_put(&w, "x", "1");
+		db_world_put(&w, "y", "1");
+		for (unsigned i = 0; i < 3; i++) {
+			x[i].t = begin(&w, WOMBAT_SERIALIZABLE);
+			const char *other = keys[i == 1 ? 2 : 1];
+			struct wombat_iter_options range = { .lower = WOMBAT_STR(other), .upper = WOMBAT_STR(i == 1 ? "z" : "y") };
+			if (i > 0 && by_range)
+				expect_scan(x[i].t, &range, i == 1 ? "y=1 " : "x=1 ");
+			else if (i > 0)
+				expect(x[i].t, other, "1");
+			put(x[i].t, keys[i], "0");
+		}
+		db_world_hold(&w, "segment_sync", ".wal");
+		for (unsigned i = 0; i < 3; i++) {
+			assert_int_equal(pthread_create(&x[i].thread, NULL, commit_durably, &x[i]), 0);
+			if (i == 0)
+				db_world_await_held(&w);
+		}
+		await_queued(&w, 2);
+		db_world_let_go(&w);
+		for (unsigned i = 0; i < 3; i++)
+			pthread_join(x[i].thread, NULL);
+		assert_true(x[0].status == WOMBAT_OK);
+		assert_true((x[1].status == WOMBAT_OK && x[2].status == WOMBAT_CONFLICT) ||
+			    (x[1].status == WOMBAT_CONFLICT && x[2].status == WOMBAT_OK));
+		db_world_expect(&w, WOMBAT_USER, "x", x[1].status == WOMBAT_OK ? "0" : "1");
+		db_world_expect(&w, WOMBAT_USER, "y", x[2].status == WOMBAT_OK ? "0" : "1");
+		db_world_done(&w);
+	}
+}
+
+/* A change that has expired since is a change, also when a compaction made a tombstone of it. */
+static void test_expired_change_conflicts(void **state)
+{
+	(void)state;
+	for (unsigned compacted = 0; compacted < 2; compacted++) {
+		struct db_world w;
+		db_world_init(&w, NULL);
+		struct wombat_txn *t = begin(&w, 0);
+		put(t, "k", "mine");
+		struct wombat_put_info info = { .expiry_ns = 1 };
+		struct wombat_batch *batch = wombat_batch_new();
+		assert_non_null(batch);
+		assert_ok(wombat_batch_put(batch, WOMBAT_USER, WOMBAT_STR("k"), WOMBAT_STR("expired"), &info));
+		assert_ok(wombat_write(w.db, batch, 0, NULL));
+		wombat_batch_free(batch);
+		if (compacted) {
+			assert_ok(wombat_flush(w.db));
+			assert_ok(wombat_compact(w.db, 0, WOMBAT_STR(""), WOMBAT_STR("")));
+		}
+		conflicts(t, "\"k\"");
+		db_world_expect(&w, WOMBAT_USER, "k", NULL);
+		db_world_done(&w);
+	}
 }
 
 /* ---- Failures ------------------------------------------------------------------------------ */
@@ -707,6 +777,36 @@ static void test_out_of_memory(void **state)
 	assert_true(n > 5);
 }
 
+/* A table that cannot be read when it is checked: nothing is applied, and the failure is told, not taken for a conflict or
+ * for none. */
+static void test_check_cannot_read(void **state)
+{
+	(void)state;
+	unsigned n = 0;
+	for (unsigned hits = 1; hits > 0; n++) {
+		struct db_world w;
+		struct wombat_iter_options range = { .lower = WOMBAT_STR("a"), .upper = WOMBAT_STR("c") };
+		db_world_init(&w, (const char *const[]){ "block_cache_size", "0", "table_cache_size", "0", NULL });
+		wombat_pause_compaction(w.db); /* no compaction reads a table meanwhile */
+		struct wombat_txn *t = begin(&w, WOMBAT_SERIALIZABLE);
+		expect_scan(t, &range, "");
+		put(t, "k", "mine");
+		db_world_put(&w, "j", "1"); /* a table that spans the key and has no change of it */
+		db_world_put(&w, "l", "1");
+		assert_ok(wombat_flush(w.db));
+		db_world_fail(&w, "reader_", ".sst", n, WOMBAT_IO);
+		enum wombat_status s = wombat_txn_commit(t, 0, NULL);
+		hits = db_world_let_go(&w);
+		assert_status(s, hits ? WOMBAT_IO : WOMBAT_OK);
+		db_world_expect(&w, WOMBAT_USER, "k", hits ? NULL : "mine");
+		assert_true(db_world_stat(&w, "snapshots") == 0);
+		assert_true(db_world_stat(&w, "transactions.conflicts_total") == 0);
+		assert_true(db_world_stat(&w, "errors.io_total") == (hits > 0));
+		db_world_done(&w);
+	}
+	assert_true(n > 1);
+}
+
 /* A power cut right behind a durable commit: all of it is there. Behind one that is not: all or nothing. */
 static void test_crash(void **state)
 {
@@ -765,7 +865,10 @@ int main(void)
 		cmocka_unit_test(test_random_histories),
 		cmocka_unit_test(test_threads_move_money),
 		cmocka_unit_test(test_groups),
+		cmocka_unit_test(test_groups_of_readers),
+		cmocka_unit_test(test_expired_change_conflicts),
 		cmocka_unit_test(test_out_of_memory),
+		cmocka_unit_test(test_check_cannot_read),
 		cmocka_unit_test(test_crash),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
