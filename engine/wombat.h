@@ -192,6 +192,10 @@ WOMBAT_API const struct wombat_record *wombat_value_record(const struct wombat_v
 /* Up to `size` bytes at `offset` into `out`; `*out_read`: how many, 0 behind the end. */
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_value_read(struct wombat_value *value, uint64_t offset,
 	void *out, size_t size, size_t *out_read);
+/* The first range of bytes, at or behind `offset`, that is stored: what is not is a hole, which reads as zeros.
+ * WOMBAT_NOT_FOUND: there is none. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_value_next_data(struct wombat_value *value, uint64_t offset,
+	uint64_t *out_from, uint64_t *out_to);
 WOMBAT_API void wombat_value_close(struct wombat_value *value); /* NULL is fine */
 
 /* Whether any live record's key starts with `prefix`. When the prefix ends in '/', tables that hold no
@@ -246,6 +250,11 @@ WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_batch_put(struct wombat_b
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_batch_put_value(struct wombat_batch *batch,
 	unsigned keyspace, struct wombat_slice key, struct wombat_value *value,
 	const struct wombat_put_info *info); /* info may be NULL; its `borrow` holds for a value that is copied */
+/* Deletes `from`, which an opened value was found by, and puts the value under `to`, another key: at the same cost for any
+ * size. The write is WOMBAT_CONFLICT if the record was changed since; `info` as above, so attributes do not come along. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_batch_move_value(struct wombat_batch *batch,
+	unsigned keyspace, struct wombat_slice from, struct wombat_slice to, struct wombat_value *value,
+	const struct wombat_put_info *info);
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_batch_delete(struct wombat_batch *batch,
 	unsigned keyspace, struct wombat_slice key);
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_batch_delete_range(struct wombat_batch *batch,
@@ -266,6 +275,53 @@ WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_write(struct wombat *db,
 
 /* Makes all that was written before durable: one sync of the write-ahead log. */
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_sync(struct wombat *db);
+
+/* ---- Changing parts of a value ------------------------------------------------------------- */
+
+/*
+ * An edit is a value that is open to be changed in parts, of any size up to `max_value_size`. Nobody else sees its changes
+ * before it is committed, all of them at once; a commit writes about as much as was changed, not the value. Large pieces go
+ * to the value log as they are written, so an edit takes little memory. What was never written, or was punched out,
+ * is a hole: it reads as zeros and takes no space.
+ *
+ * After a commit the edit goes on, on the state as of then. It is of one thread at a time, and closed before the database
+ * is. Several edits of a key may be open: the first to commit wins, the others get WOMBAT_CONFLICT, as they do after any
+ * other change of the key.
+ */
+struct wombat_edit;
+
+enum wombat_edit_flags { WOMBAT_EDIT_CREATE = 1 << 0 /* begin with an empty value if there is no record */ };
+
+/* WOMBAT_NOT_FOUND: there is no record, and no WOMBAT_EDIT_CREATE. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_edit_open(struct wombat *db, unsigned keyspace,
+	struct wombat_slice key, unsigned flags, struct wombat_edit **out_edit);
+WOMBAT_API uint64_t wombat_edit_size(const struct wombat_edit *edit);
+/* Whether there is anything to commit. */
+WOMBAT_API bool wombat_edit_is_dirty(const struct wombat_edit *edit);
+/* As wombat_value_read and wombat_value_next_data, with the changes made so far. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_edit_read(struct wombat_edit *edit, uint64_t offset, void *out,
+	size_t size, size_t *out_read);
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_edit_next_data(struct wombat_edit *edit, uint64_t offset,
+	uint64_t *out_from, uint64_t *out_to);
+/* Behind the end it makes the value longer, with a hole between. WOMBAT_NO_SPACE, WOMBAT_IO, WOMBAT_NO_MEMORY: a part of it
+ * may be there, `wombat_edit_size` says how much when it is behind the end. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_edit_write(struct wombat_edit *edit, uint64_t offset,
+	const void *data, size_t size);
+/* Shorter, or longer by a hole. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_edit_truncate(struct wombat_edit *edit, uint64_t size);
+/* Makes a hole; the size stays. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_edit_punch(struct wombat_edit *edit, uint64_t offset,
+	uint64_t size);
+/*
+ * Applies the changes and, in the same step, `batch` (may be NULL; not to change the same key, nor to move values). `info` NULL: expiry and
+ * attributes stay, and the time is now; else they are replaced by what it says (its `borrow` is not looked at). After a
+ * failure the edit is as before, and may be committed again. Statuses as of wombat_write, and
+ *   WOMBAT_CONFLICT   somebody changed the key since the edit was opened or committed: close it and begin anew
+ */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_edit_commit(struct wombat_edit *edit,
+	const struct wombat_put_info *info, const struct wombat_batch *batch, unsigned flags, uint64_t *out_sequence);
+/* Ends it; what was not committed is lost. NULL is fine. */
+WOMBAT_API void wombat_edit_close(struct wombat_edit *edit);
 
 /* ---- Snapshots ----------------------------------------------------------------------------- */
 

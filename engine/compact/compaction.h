@@ -27,6 +27,9 @@ struct compaction_context {
 	struct vlog *values;                  /* may be NULL: no value is elsewhere */
 	const uint64_t *collect;              /* value log files: live values in them are written anew */
 	size_t collect_count;
+	/* Called with the id of each value in extents whose head is not kept; may be NULL. */
+	void (*dropped_extents)(void *arg, uint64_t id);
+	void *dropped_arg;
 	const atomic_bool *cancel;            /* set when the database closes: the job ends with WOMBAT_BUSY */
 };
 

@@ -217,8 +217,11 @@ static enum wombat_status move_value(struct rewrite *r, struct wombat_slice key,
 	struct lru_pin pin = { 0 };
 	struct wombat_slice value;
 	enum wombat_status s = vlog_read(values, &record->pointer, VLOG_READ_NO_FILL | VLOG_READ_VERIFY, &pin, &value);
+	if (s == WOMBAT_OK && record->part) /* What is left of it from here on is the part alone. */
+		value = slice_make(value.data + record->part_at, (size_t)record->part_size);
 	if (s == WOMBAT_OK)
 		s = vlog_append(values, key, value, &record->pointer);
+	record->part = false;
 	lru_pin_release(&pin);
 	if (s != WOMBAT_OK)
 		return s;
@@ -292,6 +295,15 @@ static bool cancelled(const struct compaction_context *c)
 	return c->cancel && atomic_load_explicit(c->cancel, memory_order_relaxed);
 }
 
+/* Tells of a head that is not kept. */
+static void note_dropped(const struct rewrite *r, const struct iter *in)
+{
+	struct record record;
+	if (r->context->dropped_extents && tag_kind(in->tag) == KIND_PUT && record_may_be_head(in->value) &&
+	    record_decode(in->value, &record) == WOMBAT_OK && record.in_extents)
+		r->context->dropped_extents(r->context->dropped_arg, record.extents.id);
+}
+
 static enum wombat_status write_all(struct rewrite *r, struct iter *in)
 {
 	uint64_t entries = 0;
@@ -303,6 +315,8 @@ static enum wombat_status write_all(struct rewrite *r, struct iter *in)
 		enum wombat_status s = judge(r, in, &new_key, &fate);
 		r->result.read_bytes += in->key.size + in->value.size;
 		r->result.dropped_entries += fate == FATE_DROP;
+		if (fate != FATE_KEEP)
+			note_dropped(r, in);
 		/* A key whose first version is dropped does not end an output, which does no harm. */
 		if (s == WOMBAT_OK && fate != FATE_DROP)
 			s = write_entry(r, in, new_key, fate);

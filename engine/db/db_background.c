@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 #include "engine/base/alloc.h"
-#include "engine/db/db_impl.h"
+#include "engine/db/extents.h"
 
 /* ---- Failures ------------------------------------------------------------------------------ */
 
@@ -103,6 +103,8 @@ static enum wombat_status context_init(struct wombat *db, struct compaction_cont
 		.now_ns = db->env->calls->now_ns(db->env),
 		.throttle = &db->compaction_throttle,
 		.values = db->values,
+		.dropped_extents = extents_note_dropped,
+		.dropped_arg = db,
 		.cancel = &db->closing,
 	};
 	return WOMBAT_OK;
@@ -185,6 +187,8 @@ static bool flush_once(struct wombat *db)
 		memtable_unref(slots[i].table);
 	if (flushed)
 		wal_writer_release(db->wal, epoch);
+	if (flushed && extents_sweep_due(db))
+		scheduler_wake(db->scheduler, LANE_UPKEEP);
 	return s == WOMBAT_OK;
 }
 
@@ -309,6 +313,8 @@ static bool compact_once(struct wombat *db)
 	mutex_unlock(&db->state_mu);
 	if (found && s == WOMBAT_OK)
 		db_remove_obsolete(db);
+	if (found && extents_sweep_due(db))
+		scheduler_wake(db->scheduler, LANE_UPKEEP);
 	return found && s == WOMBAT_OK;
 }
 
@@ -442,7 +448,7 @@ void wombat_resume_compaction(struct wombat *db)
 static bool busy_locked(struct wombat *db) REQUIRES(&db->state_mu);
 static bool busy_locked(struct wombat *db)
 {
-	if (db->waiting_count > 0 || db->flushing || db->compactions_running > 0)
+	if (db->waiting_count > 0 || db->flushing || db->compactions_running > 0 || extents_sweep_due(db))
 		return true;
 	if (db->pause_depth > 0)
 		return false;
@@ -490,6 +496,12 @@ static void upkeep(struct wombat *db)
 	if (wal_writer_wants_spare(db->wal))
 		s = wal_writer_prepare(db->wal);
 	db_remove_obsolete(db);
+	if (extents_sweep_due(db)) {
+		extents_sweep(db);
+		mutex_lock(&db->state_mu);
+		condition_broadcast(&db->state_changed);
+		mutex_unlock(&db->state_mu);
+	}
 	scheduler_wake(db->scheduler, LANE_COMPACT); /* Records may have expired. */
 }
 

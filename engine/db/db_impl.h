@@ -150,6 +150,14 @@ struct wombat {
 	struct wombat_snapshot snapshots; /* ring's head, oldest next; guarded by snapshots_mu */
 	size_t snapshot_count;
 
+	/* Ids of values in extents whose head was dropped. */
+	struct mutex sweep_mu;
+	uint64_t *dropped;           /* guarded by sweep_mu, as what follows */
+	size_t dropped_count, dropped_capacity;
+	bool sweep_all;              /* all ids are to be looked at */
+	bool sweeping;
+	atomic_uint_fast64_t last_extents_id;
+
 	atomic_bool closing;
 };
 
@@ -168,16 +176,23 @@ MUST_CHECK enum wombat_status db_get(struct wombat *db, const struct wombat_read
  * begin): with one, nothing further down can be newer. */
 MUST_CHECK enum wombat_status db_memtables_get(struct read_view *v, struct wombat_slice key, uint64_t sequence,
 	uint64_t *cover, uint64_t *out_tag, struct wombat_slice *out_value);
+/* The sequence number of the newest change of a key, if it is above `since`; else any that is not. */
+MUST_CHECK enum wombat_status db_newest_change(struct wombat *db, struct read_view *v, struct wombat_slice key,
+	uint64_t since, uint64_t *out);
 /* Fills `out` from an entry; WOMBAT_NOT_FOUND for a tombstone, a covered or an expired entry. A value that is elsewhere
- * is fetched, and pinned by pin[3] and pin[4]; or, with `out_elsewhere`, told there. */
-MUST_CHECK enum wombat_status db_record_from_entry(struct wombat *db, const struct wombat_read_options *options,
-	uint64_t tag, struct wombat_slice value, uint64_t cover, struct wombat_record *out, struct record *out_elsewhere);
+ * or in extents is fetched, these in the view as of `sequence`, and pinned by pin[3] and pin[4]; or, with `out_elsewhere`,
+ * told there. */
+MUST_CHECK enum wombat_status db_record_from_entry(struct wombat *db, struct read_view *view, uint64_t sequence,
+	const struct wombat_read_options *options, uint64_t tag, struct wombat_slice value, uint64_t cover, struct wombat_record *out, struct record *out_elsewhere);
 /* The present view, counted. */
 struct read_view *db_view_acquire(struct wombat *db);
+struct read_view *db_view_ref(struct read_view *view);
 void db_view_release(struct read_view *view);
 /* Makes a view of the present memtables and version the one that new readers get. */
 MUST_CHECK enum wombat_status db_view_install_locked(struct wombat *db) REQUIRES(&db->state_mu);
 
+/* fail(WOMBAT_INVALID) for one that is not a user's. */
+MUST_CHECK enum wombat_status db_check_keyspace(unsigned keyspace);
 /* A key with its keyspace byte before it: on the stack unless it is long. */
 struct db_key {
 	struct wombat_slice slice;
@@ -194,9 +209,14 @@ struct iter_own {
 	struct memtable *changes;
 	uint64_t first, last;
 };
-/* As wombat_iter_new; `own` may be NULL. */
+/* As wombat_iter_new, but any keyspace; `own` may be NULL. */
 MUST_CHECK enum wombat_status db_iter_new(struct wombat *db, const struct wombat_iter_options *options, unsigned keyspace,
 	const struct iter_own *own, struct wombat_iter **out_iter);
+/* One of a view (NULL: the present one) as of a sequence number. */
+MUST_CHECK enum wombat_status db_iter_new_at(struct wombat *db, struct read_view *view, uint64_t sequence,
+	const struct wombat_iter_options *options, unsigned keyspace, struct wombat_iter **out_iter);
+/* The encoded record that it stands on; with WOMBAT_READ_META, or it may have fetched a value. */
+struct wombat_slice db_iter_entry(const struct wombat_iter *it);
 /* The bounds within a keyspace as internal keys, appended. */
 MUST_CHECK enum wombat_status db_iter_bounds(unsigned keyspace, const struct wombat_iter_options *options,
 	struct buf *lower, struct buf *upper);
@@ -207,8 +227,8 @@ MUST_CHECK enum wombat_status db_collect_ranges(struct wombat *db, struct read_v
 /* ---- db_values.c ---- */
 
 MUST_CHECK enum wombat_status db_values_open(struct wombat *db);
-/* The value of a record that is elsewhere, kept by `pin`. */
-MUST_CHECK enum wombat_status db_value_read(struct wombat *db, const struct record *r, const struct wombat_read_options *options,
+/* The value of a record that is elsewhere, or in extents of the view as of `sequence`, kept by `pin`. */
+MUST_CHECK enum wombat_status db_value_read(struct wombat *db, struct read_view *view, uint64_t sequence, const struct record *r, const struct wombat_read_options *options,
 	struct lru_pin *pin, struct wombat_slice *out);
 /* Whether all that a batch body points to is whole. WOMBAT_NOT_FOUND: something is not. */
 MUST_CHECK enum wombat_status db_values_verify(struct vlog *values, struct wombat_slice body);
@@ -217,12 +237,18 @@ struct placed_batch {
 	struct buf body;
 	uint64_t *files;  /* that were appended to, once for each value */
 	size_t count, capacity;
+	uint32_t changes;
 	uint64_t value_bytes;
 };
 /* Whether there is anything to place; if not, the batch's own body is right as it is. */
 bool db_batch_needs_placing(struct wombat *db, const struct wombat_batch *batch);
 /* Must be ended by db_place_done() in any case. */
 MUST_CHECK enum wombat_status db_place(struct wombat *db, const struct wombat_batch *batch, struct placed_batch *out);
+/* Appends a record's value to the value log; it is elsewhere then. `key` with its keyspace byte. */
+MUST_CHECK enum wombat_status db_place_value(struct wombat *db, struct wombat_slice key, struct record *r,
+	struct placed_batch *out);
+/* Another change of the batch points into that file, which is pinned or pointed to. */
+MUST_CHECK enum wombat_status db_place_share(struct wombat *db, uint64_t file, struct placed_batch *out);
 /* `sequence`: of the batch's last change; 0: it was not written. */
 void db_place_done(struct wombat *db, struct placed_batch *p, uint64_t sequence);
 /* Value log files to be collected, from mem_alloc; without memory for the list none, this time. */
@@ -237,10 +263,25 @@ uint64_t db_values_live_bytes(const struct version *v);
 /* As wombat_write, if the guard (may be NULL) lets it. */
 MUST_CHECK enum wombat_status db_write_guarded(struct wombat *db, const struct wombat_batch *batch, unsigned flags,
 	const struct write_guard *guard, uint64_t *out_sequence);
+/* Writes what was placed; db_place_done() must follow with the sequence number, 0 after a failure. */
+MUST_CHECK enum wombat_status db_write_placed(struct wombat *db, const struct placed_batch *placed, unsigned flags,
+	const struct write_guard *guard, uint64_t *out_sequence);
 /* Sizes against max_key_size, max_value_size and the attributes' limit. */
 MUST_CHECK enum wombat_status db_check_limits(struct wombat *db, uint64_t key, uint64_t value, uint64_t attr);
+/* Those of all changes of a batch. */
+MUST_CHECK enum wombat_status db_check_batch(struct wombat *db, const struct wombat_batch *batch);
 /* Hands the active memtable over for flush when it holds anything, as a writer in the queue would. */
 MUST_CHECK enum wombat_status db_rotate_memtable(struct wombat *db);
+
+/* ---- value.c ---- */
+
+/* Lets a batch with moves be written if none of their values was changed since. */
+struct moves_guard {
+	struct write_guard guard;
+	struct wombat *db;
+	const struct wombat_batch *batch;
+};
+struct moves_guard moves_guard_of(struct wombat *db, const struct wombat_batch *batch);
 
 /* ---- db_background.c ---- */
 

@@ -84,8 +84,8 @@ static bool show(struct wombat_iter *it, struct wombat_slice key, uint64_t tag, 
 		return false;
 	if (it->value_pin.handle)
 		lru_pin_release(&it->value_pin);
-	if (r.elsewhere && !it->meta_only) {
-		s = db_value_read(it->db, &r, &it->read, &it->value_pin, &r.value);
+	if ((r.elsewhere || r.in_extents) && !it->meta_only) {
+		s = db_value_read(it->db, it->view, it->sequence, &r, &it->read, &it->value_pin, &r.value);
 		if (s != WOMBAT_OK) {
 			set_error(it, s);
 			return false;
@@ -402,19 +402,19 @@ static enum wombat_status build_merge(struct wombat_iter *it, const struct womba
 	return s;
 }
 
-enum wombat_status db_iter_new(struct wombat *db, const struct wombat_iter_options *options, unsigned keyspace,
-			       const struct iter_own *own, struct wombat_iter **out_iter)
+/* Takes the view. */
+static enum wombat_status new_at(struct wombat *db, struct read_view *view, uint64_t sequence,
+				 const struct wombat_iter_options *options, unsigned keyspace, const struct iter_own *own,
+				 struct wombat_iter **out_iter)
 {
-	if (keyspace < 1 || keyspace > WOMBAT_KEYSPACE_MAX)
-		return fail(WOMBAT_INVALID, "keyspace %u is outside 1..%d", keyspace, WOMBAT_KEYSPACE_MAX);
 	struct wombat_iter *it = mem_zalloc(sizeof *it);
-	if (!it)
+	if (!it) {
+		db_view_release(view);
 		return fail_no_memory();
+	}
 	it->db = db;
-	it->view = db_view_acquire(db);
-	const struct wombat_snapshot *snapshot = options ? options->read.snapshot : NULL;
-	/* After the view: see db_read.c. */
-	it->sequence = snapshot ? snapshot->sequence : atomic_load_explicit(&db->visible_sequence, memory_order_acquire);
+	it->view = view;
+	it->sequence = sequence;
 	it->own_first = own ? own->first : 1;
 	it->own_last = own ? own->last : 0;
 	it->now_ns = db->env->calls->now_ns(db->env);
@@ -430,15 +430,40 @@ enum wombat_status db_iter_new(struct wombat *db, const struct wombat_iter_optio
 		wombat_iter_free(it);
 		return s;
 	}
-	stats_add(db->stats, STAT_SCANS, 1);
 	*out_iter = it;
 	return WOMBAT_OK;
+}
+
+enum wombat_status db_iter_new_at(struct wombat *db, struct read_view *view, uint64_t sequence,
+				  const struct wombat_iter_options *options, unsigned keyspace, struct wombat_iter **out_iter)
+{
+	return new_at(db, view ? db_view_ref(view) : db_view_acquire(db), sequence, options, keyspace, NULL, out_iter);
+}
+
+enum wombat_status db_iter_new(struct wombat *db, const struct wombat_iter_options *options, unsigned keyspace,
+			       const struct iter_own *own, struct wombat_iter **out_iter)
+{
+	struct read_view *view = db_view_acquire(db);
+	const struct wombat_snapshot *snapshot = options ? options->read.snapshot : NULL;
+	/* After the view: see db_read.c. */
+	uint64_t sequence = snapshot ? snapshot->sequence :
+			    atomic_load_explicit(&db->visible_sequence, memory_order_acquire);
+	enum wombat_status s = new_at(db, view, sequence, options, keyspace, own, out_iter);
+	if (s == WOMBAT_OK)
+		stats_add(db->stats, STAT_SCANS, 1);
+	return s;
 }
 
 enum wombat_status wombat_iter_new(struct wombat *db, const struct wombat_iter_options *options, unsigned keyspace,
 				   struct wombat_iter **out_iter)
 {
-	return db_iter_new(db, options, keyspace, NULL, out_iter);
+	enum wombat_status s = db_check_keyspace(keyspace);
+	return s == WOMBAT_OK ? db_iter_new(db, options, keyspace, NULL, out_iter) : s;
+}
+
+struct wombat_slice db_iter_entry(const struct wombat_iter *it)
+{
+	return it->backward ? buf_slice(&it->kept_value) : it->merge->value;
 }
 
 void wombat_iter_free(struct wombat_iter *it)

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "engine/base/alloc.h"
-#include "engine/db/db_impl.h"
+#include "engine/db/extents.h"
 
 enum { CONFIG_MAX = 1 << 20, MANIFEST_BYTES = 4 << 20, SPARE_SEGMENTS = 2 };
 
@@ -298,6 +298,7 @@ static struct wombat *db_alloc(struct env *env, const char *dir, unsigned flags)
 	mutex_init(&db->state_mu, LOCK_RANK_STATE);
 	mutex_init(&db->view_mu, LOCK_RANK_VIEW);
 	mutex_init(&db->snapshots_mu, LOCK_RANK_SNAPSHOTS);
+	extents_sweep_init(db);
 	condition_init(&db->state_changed);
 	throttle_init(&db->compaction_throttle, env, 0);
 	throttle_init(&db->write_throttle, env, 0);
@@ -334,6 +335,7 @@ static void db_free(struct wombat *db)
 	mutex_done(&db->state_mu);
 	mutex_done(&db->view_mu);
 	mutex_done(&db->snapshots_mu);
+	extents_sweep_done(db);
 	event_log_free(db->log);
 	mem_free(db->obsolete);
 	mem_free(db->stats);
@@ -347,6 +349,10 @@ enum wombat_status wombat_close(struct wombat *db)
 		return WOMBAT_OK;
 	/* Relaxed: running jobs look at it now and then. */
 	atomic_store_explicit(&db->closing, true, memory_order_relaxed);
+	/* A sweep of our own may wait for room that nobody makes any more. */
+	mutex_lock(&db->state_mu);
+	condition_broadcast(&db->state_changed);
+	mutex_unlock(&db->state_mu);
 	scheduler_free(db->scheduler);
 	db->scheduler = NULL;
 	enum wombat_status failed = wombat_background_status(db);

@@ -20,6 +20,12 @@ struct read_view *db_view_acquire(struct wombat *db)
 	return v;
 }
 
+struct read_view *db_view_ref(struct read_view *v)
+{
+	atomic_fetch_add_explicit(&v->refs, 1, memory_order_relaxed);
+	return v;
+}
+
 void db_view_release(struct read_view *v)
 {
 	/* Acquire and release: whoever frees sees all that the others did with it. */
@@ -53,10 +59,18 @@ enum wombat_status db_view_install_locked(struct wombat *db)
 
 /* ---- Keys ---------------------------------------------------------------------------------- */
 
-enum wombat_status db_key_init(struct db_key *k, unsigned keyspace, struct wombat_slice key)
+enum wombat_status db_check_keyspace(unsigned keyspace)
 {
 	if (keyspace < 1 || keyspace > WOMBAT_KEYSPACE_MAX)
 		return fail(WOMBAT_INVALID, "keyspace %u is outside 1..%d", keyspace, WOMBAT_KEYSPACE_MAX);
+	return WOMBAT_OK;
+}
+
+enum wombat_status db_key_init(struct db_key *k, unsigned keyspace, struct wombat_slice key)
+{
+	enum wombat_status s = db_check_keyspace(keyspace);
+	if (s != WOMBAT_OK)
+		return s;
 	uint8_t *p = k->room;
 	k->heap = NULL;
 	if (key.size + 1 > sizeof k->room && !(p = k->heap = mem_alloc(key.size + 1)))
@@ -94,15 +108,33 @@ enum wombat_status db_memtables_get(struct read_view *v, struct wombat_slice key
 	return WOMBAT_NOT_FOUND;
 }
 
+enum wombat_status db_newest_change(struct wombat *db, struct read_view *v, struct wombat_slice key, uint64_t since,
+				    uint64_t *out)
+{
+	uint64_t cover = 0, tag = 0;
+	struct wombat_slice value;
+	struct lru_pin pin = { NULL, NULL };
+	struct version_get_counts counts = { 0 };
+	enum wombat_status s = db_memtables_get(v, key, SEQUENCE_MAX, &cover, &tag, &value);
+	if (s == WOMBAT_NOT_FOUND && !cover && v->version->flushed_sequence > since) {
+		s = version_get(v->version, db->tables, key, SEQUENCE_MAX, 0, &cover, &tag, &value, &pin, &counts);
+		lru_pin_release(&pin);
+	}
+	if (s != WOMBAT_OK && s != WOMBAT_NOT_FOUND)
+		return s;
+	*out = s == WOMBAT_OK && tag_sequence(tag) > cover ? tag_sequence(tag) : cover;
+	return WOMBAT_OK;
+}
+
 static unsigned table_flags_of(const struct wombat_read_options *options)
 {
 	unsigned flags = options ? options->flags : 0;
 	return (flags & WOMBAT_READ_CACHED ? TABLE_READ_CACHED : 0) | (flags & WOMBAT_READ_NO_FILL ? TABLE_READ_NO_FILL : 0);
 }
 
-enum wombat_status db_record_from_entry(struct wombat *db, const struct wombat_read_options *options, uint64_t tag,
-					struct wombat_slice value, uint64_t cover, struct wombat_record *out,
-					struct record *out_elsewhere)
+enum wombat_status db_record_from_entry(struct wombat *db, struct read_view *view, uint64_t sequence,
+					const struct wombat_read_options *options, uint64_t tag, struct wombat_slice value,
+					uint64_t cover, struct wombat_record *out, struct record *out_elsewhere)
 {
 	bool meta_only = options && (options->flags & WOMBAT_READ_META);
 	struct lru_pin pin = { 0 };
@@ -116,8 +148,8 @@ enum wombat_status db_record_from_entry(struct wombat *db, const struct wombat_r
 		return WOMBAT_NOT_FOUND;
 	if (out_elsewhere)
 		*out_elsewhere = r;
-	else if (r.elsewhere && !meta_only)
-		s = db_value_read(db, &r, options, &pin, &r.value);
+	else if ((r.elsewhere || r.in_extents) && !meta_only)
+		s = db_value_read(db, view, sequence, &r, options, &pin, &r.value);
 	if (s != WOMBAT_OK)
 		return s;
 	*out = (struct wombat_record){
@@ -146,7 +178,7 @@ static enum wombat_status get(struct wombat *db, const struct wombat_read_option
 	struct lru_pin pin = { NULL, NULL };
 	enum wombat_status s = db_memtables_get(view, key, sequence, &cover, &tag, &value);
 	if (s == WOMBAT_OK) {
-		s = db_record_from_entry(db, options, tag, value, cover, out, out_elsewhere);
+		s = db_record_from_entry(db, view, sequence, options, tag, value, cover, out, out_elsewhere);
 		if (s == WOMBAT_OK) {
 			out->pin[0] = view;
 			return s;
@@ -158,7 +190,7 @@ static enum wombat_status get(struct wombat *db, const struct wombat_read_option
 		if (counts.tables)
 			stats_add(db->stats, STAT_TABLES_READ, counts.tables);
 		if (s == WOMBAT_OK)
-			s = db_record_from_entry(db, options, tag, value, cover, out, out_elsewhere);
+			s = db_record_from_entry(db, view, sequence, options, tag, value, cover, out, out_elsewhere);
 		if (s == WOMBAT_OK) {
 			out->pin[1] = pin.handle;
 			out->pin[2] = pin.owner;

@@ -12,7 +12,7 @@
 
 #include "engine/base/alloc.h"
 #include "engine/base/array.h"
-#include "engine/db/db_impl.h"
+#include "engine/db/extents.h"
 
 static uint64_t next_file_number(void *arg)
 {
@@ -34,10 +34,14 @@ enum wombat_status db_values_open(struct wombat *db)
 	return vlog_open(&options, &db->values);
 }
 
-enum wombat_status db_value_read(struct wombat *db, const struct record *r, const struct wombat_read_options *options,
-				 struct lru_pin *pin, struct wombat_slice *out)
+enum wombat_status db_value_read(struct wombat *db, struct read_view *view, uint64_t sequence, const struct record *r,
+				 const struct wombat_read_options *options, struct lru_pin *pin, struct wombat_slice *out)
 {
 	unsigned flags = options ? options->flags : 0;
+	if (r->in_extents) {
+		const struct extents_at at = { db, view, sequence, r->extents.id };
+		return flags & WOMBAT_READ_CACHED ? WOMBAT_WOULD_BLOCK : extents_fetch(&at, r->extents.size, pin, out);
+	}
 	return vlog_read(db->values, &r->pointer,
 			 (flags & WOMBAT_READ_CACHED ? VLOG_READ_CACHED : 0) | (flags & WOMBAT_READ_NO_FILL ? VLOG_READ_NO_FILL : 0),
 			 pin, out);
@@ -71,7 +75,7 @@ enum wombat_status db_values_verify(struct vlog *values, struct wombat_slice bod
 bool db_batch_needs_placing(struct wombat *db, const struct wombat_batch *batch)
 {
 	uint64_t threshold = atomic_load_explicit(&db->live.value_threshold, memory_order_relaxed);
-	return batch->lent_count > 0 || batch->shared_count > 0 || (threshold && batch->largest_value >= threshold);
+	return batch->lent_count > 0 || batch->shared_count > 0 || batch->copy_count > 0 || (threshold && batch->largest_value >= threshold);
 }
 
 /* Room to note one more file. */
@@ -84,33 +88,40 @@ static enum wombat_status grow_files(struct placed_batch *out)
 	return WOMBAT_OK;
 }
 
-static enum wombat_status append_value(struct wombat *db, const struct batch_change *change, struct record *r,
-				       struct placed_batch *out)
+enum wombat_status db_place_value(struct wombat *db, struct wombat_slice key, struct record *r, struct placed_batch *out)
 {
-	struct db_key key;
 	enum wombat_status s = grow_files(out);
 	if (s == WOMBAT_OK)
-		s = db_key_init(&key, change->keyspace, change->key);
-	if (s != WOMBAT_OK)
-		return s;
-	s = vlog_append(db->values, key.slice, r->value, &r->pointer);
-	db_key_done(&key);
+		s = vlog_append(db->values, key, r->value, &r->pointer);
 	if (s != WOMBAT_OK)
 		return s;
 	r->elsewhere = true;
+	r->part = false;
 	out->files[out->count++] = r->pointer.file;
 	out->value_bytes += r->value.size;
 	return WOMBAT_OK;
 }
 
-static enum wombat_status share_value(struct wombat *db, const struct record *r, struct placed_batch *out)
+static enum wombat_status append_value(struct wombat *db, const struct batch_change *change, struct record *r,
+				       struct placed_batch *out)
+{
+	struct db_key key;
+	enum wombat_status s = db_key_init(&key, change->keyspace, change->key);
+	if (s != WOMBAT_OK)
+		return s;
+	s = db_place_value(db, key.slice, r, out);
+	db_key_done(&key);
+	return s;
+}
+
+enum wombat_status db_place_share(struct wombat *db, uint64_t file, struct placed_batch *out)
 {
 	enum wombat_status s = grow_files(out);
 	if (s != WOMBAT_OK)
 		return s;
-	if (!vlog_share(db->values, r->pointer.file))
+	if (!vlog_share(db->values, file))
 		return fail(WOMBAT_INVALID, "a value that is put again is of another database, or was closed too early");
-	out->files[out->count++] = r->pointer.file;
+	out->files[out->count++] = file;
 	return WOMBAT_OK;
 }
 
@@ -121,23 +132,24 @@ static enum wombat_status place_put(struct wombat *db, const struct wombat_batch
 	enum wombat_status s = record_decode(change->value, &r);
 	if (s != WOMBAT_OK)
 		return s;
+	if (r.in_extents && r.extents.id == WRITE_BATCH_COPY) {
+		struct value_extents extents;
+		const struct extents_at *at = value_extents_at(batch->copies[r.extents.size], &extents);
+		return extents_place_copy(db, out, at, &extents, change, &r);
+	}
 	bool shared = r.elsewhere && r.pointer.file != WRITE_BATCH_LENT;
 	if (shared) {
-		s = share_value(db, &r, out);
+		s = db_place_share(db, r.pointer.file, out);
 	} else if (r.elsewhere) {
 		r.value = batch->lent[r.pointer.offset];
 		r.elsewhere = false;
 	}
 	if (!shared && threshold && r.value.size >= threshold)
 		s = append_value(db, change, &r, out);
-	size_t size = write_batch_put_size(change->key, &r);
 	if (s == WOMBAT_OK)
-		s = buf_reserve(&out->body, size);
-	if (s != WOMBAT_OK)
-		return s;
-	write_batch_put_encode(out->body.data + out->body.size, change->keyspace, change->key, &r);
-	out->body.size += size;
-	return WOMBAT_OK;
+		s = write_batch_add_put(&out->body, change->keyspace, change->key, &r);
+	out->changes += s == WOMBAT_OK;
+	return s;
 }
 
 enum wombat_status db_place(struct wombat *db, const struct wombat_batch *batch, struct placed_batch *out)
@@ -152,8 +164,10 @@ enum wombat_status db_place(struct wombat *db, const struct wombat_batch *batch,
 		s = write_batch_next(&c, &change);
 		if (s == WOMBAT_OK && change.kind == KIND_PUT)
 			s = place_put(db, batch, threshold, &change, out);
-		else if (s == WOMBAT_OK)
+		else if (s == WOMBAT_OK) {
 			s = buf_append(&out->body, begin, (size_t)(c.p - begin));
+			out->changes++;
+		}
 	}
 	if (s == WOMBAT_OK && out->value_bytes && atomic_load_explicit(&db->live.write_throttle, memory_order_relaxed))
 		throttle_take(&db->write_throttle, out->value_bytes, &db->closing);

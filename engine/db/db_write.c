@@ -23,6 +23,8 @@ enum {
 	SLEEP_FROM_NS = 1000000,     /* slow-down is gathered until it is worth a system call */
 };
 
+static const uint64_t WHOLE_MAX = UINT64_C(1) << 30; /* of a value that is put at once */
+
 enum { REQUEST_WAITING, REQUEST_LEAD, REQUEST_DONE };
 
 static inline void cpu_relax(void)
@@ -235,6 +237,8 @@ static enum wombat_status wait_to_switch_locked(struct wombat *db)
 				       atomic_load_explicit(&db->stall_kind, memory_order_relaxed) == STALL_STOP ? "is full" : "has room");
 		}
 		s = db_check_writable(db);
+		if (s == WOMBAT_OK && atomic_load_explicit(&db->closing, memory_order_relaxed))
+			s = fail(WOMBAT_BUSY, "the database is closing");
 		if (s != WOMBAT_OK)
 			break;
 		condition_wait(&db->state_changed, &db->state_mu); /* drops and takes state_mu */
@@ -431,6 +435,9 @@ enum wombat_status db_check_limits(struct wombat *db, uint64_t key, uint64_t val
 {
 	uint64_t max_key = atomic_load_explicit(&db->live.max_key_size, memory_order_relaxed);
 	uint64_t max_value = atomic_load_explicit(&db->live.max_value_size, memory_order_relaxed);
+	if (value > WHOLE_MAX && max_value > WHOLE_MAX)
+		return fail(WOMBAT_TOO_BIG, "a value of %llu bytes is to be written in parts (at most %llu at once)",
+			    (unsigned long long)value, (unsigned long long)WHOLE_MAX);
 	if (key > max_key)
 		return fail(WOMBAT_TOO_BIG, "a key of %llu bytes is over max_key_size (%llu)", (unsigned long long)key,
 			    (unsigned long long)max_key);
@@ -441,6 +448,15 @@ enum wombat_status db_check_limits(struct wombat *db, uint64_t key, uint64_t val
 		return fail(WOMBAT_TOO_BIG, "attributes of %llu bytes are over their limit (%d)",
 			    (unsigned long long)attr, RECORD_ATTR_MAX);
 	return WOMBAT_OK;
+}
+
+enum wombat_status db_check_batch(struct wombat *db, const struct wombat_batch *batch)
+{
+	uint64_t max_value = atomic_load_explicit(&db->live.max_value_size, memory_order_relaxed);
+	if (batch->largest_copy > max_value)
+		return fail(WOMBAT_TOO_BIG, "a value of %llu bytes is over max_value_size (%llu)",
+			    (unsigned long long)batch->largest_copy, (unsigned long long)max_value);
+	return db_check_limits(db, batch->largest_key, batch->largest_value, batch->largest_attr);
 }
 
 static enum wombat_status check_keyspace(unsigned keyspace)
@@ -514,18 +530,25 @@ enum wombat_status wombat_delete_range(struct wombat *db, unsigned keyspace, str
 	return s;
 }
 
-static enum wombat_status write_placed(struct wombat *db, const struct wombat_batch *batch, unsigned flags,
-				       const struct write_guard *guard, uint64_t *out_sequence)
+enum wombat_status db_write_placed(struct wombat *db, const struct placed_batch *placed, unsigned flags,
+				   const struct write_guard *guard, uint64_t *out_sequence)
+{
+	enum wombat_status s = write_body(db, buf_slice(&placed->body), placed->changes, flags, guard, out_sequence);
+	if (s == WOMBAT_OK && placed->value_bytes)
+		stats_add(db->stats, STAT_USER_BYTES, placed->value_bytes);
+	return s;
+}
+
+static enum wombat_status place_and_write(struct wombat *db, const struct wombat_batch *batch, unsigned flags,
+					  const struct write_guard *guard, uint64_t *out_sequence)
 {
 	struct placed_batch placed;
 	uint64_t sequence = 0;
 	enum wombat_status s = db_place(db, batch, &placed);
 	if (s == WOMBAT_OK)
-		s = write_body(db, buf_slice(&placed.body), batch->count, flags, guard, &sequence);
+		s = db_write_placed(db, &placed, flags, guard, &sequence);
 	else
 		stats_error(db->stats, s);
-	if (s == WOMBAT_OK && placed.value_bytes)
-		stats_add(db->stats, STAT_USER_BYTES, placed.value_bytes);
 	/* After a failure its changes may still come back with the next open, but not in this process. */
 	db_place_done(db, &placed, sequence);
 	if (s == WOMBAT_OK && out_sequence)
@@ -536,7 +559,7 @@ static enum wombat_status write_placed(struct wombat *db, const struct wombat_ba
 enum wombat_status db_write_guarded(struct wombat *db, const struct wombat_batch *batch, unsigned flags,
 				    const struct write_guard *guard, uint64_t *out_sequence)
 {
-	enum wombat_status s = db_check_limits(db, batch->largest_key, batch->largest_value, batch->largest_attr);
+	enum wombat_status s = db_check_batch(db, batch);
 	if (s != WOMBAT_OK)
 		return s;
 	if (batch->count == 0) {
@@ -547,12 +570,13 @@ enum wombat_status db_write_guarded(struct wombat *db, const struct wombat_batch
 	if (!db_batch_needs_placing(db, batch))
 		return write_body(db, buf_slice(&batch->body), batch->count, flags, guard, out_sequence);
 	s = db_check_writable(db);
-	return s == WOMBAT_OK ? write_placed(db, batch, flags, guard, out_sequence) : s;
+	return s == WOMBAT_OK ? place_and_write(db, batch, flags, guard, out_sequence) : s;
 }
 
 enum wombat_status wombat_write(struct wombat *db, const struct wombat_batch *batch, unsigned flags, uint64_t *out_sequence)
 {
-	return db_write_guarded(db, batch, flags, NULL, out_sequence);
+	const struct moves_guard guard = moves_guard_of(db, batch);
+	return db_write_guarded(db, batch, flags, batch->move_count ? &guard.guard : NULL, out_sequence);
 }
 
 enum wombat_status wombat_sync(struct wombat *db)

@@ -159,9 +159,10 @@ const struct option_entry option_table[] = {
 	{ { "max_key_size", WOMBAT_TYPE_SIZE, "4096", "16..65536", "bytes", true,
 	    "Longest key that may be written. Longer ones that are there stay readable." },
 	  FIELD(max_key_size), 16, 65536, NULL },
-	{ { "max_value_size", WOMBAT_TYPE_SIZE, "1G", "1..1G", "bytes", true,
-	    "Largest value that may be written. Larger ones that are there stay readable." },
-	  FIELD(max_value_size), 1, 1 G, NULL },
+	{ { "max_value_size", WOMBAT_TYPE_SIZE, "16T", "1..16T", "bytes", true,
+	    "Largest value that may be written; at most 1 GiB of it at once, more in parts. Larger ones that are there stay "
+	    "readable." },
+	  FIELD(max_value_size), 1, 16 T, NULL },
 };
 
 const size_t option_count = sizeof option_table / sizeof option_table[0];

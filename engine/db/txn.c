@@ -119,7 +119,7 @@ static bool get_own(struct wombat_txn *t, const struct wombat_read_options *opti
 	struct wombat_slice value;
 	if (!memtable_get(t->own, key, SEQUENCE_MAX, &tag, &value))
 		return false;
-	*out_status = db_record_from_entry(t->db, options, tag, value, 0, out, NULL);
+	*out_status = db_record_from_entry(t->db, NULL, 0, options, tag, value, 0, out, NULL);
 	if (*out_status == WOMBAT_OK)
 		out->sequence = 0;
 	return true;
@@ -225,22 +225,6 @@ static bool tables_have_new(const struct checking *c)
 	return c->view->version->flushed_sequence > c->since;
 }
 
-/* Whether the newest change of the key is new. */
-static enum wombat_status is_new(const struct checking *c, struct wombat_slice key, bool *out)
-{
-	uint64_t cover = 0, tag;
-	struct wombat_slice value;
-	struct lru_pin pin = { NULL, NULL };
-	struct version_get_counts counts = { 0 };
-	enum wombat_status s = db_memtables_get(c->view, key, SEQUENCE_MAX, &cover, &tag, &value);
-	if (s == WOMBAT_NOT_FOUND && !cover && tables_have_new(c)) {
-		s = version_get(c->view->version, c->db->tables, key, SEQUENCE_MAX, 0, &cover, &tag, &value, &pin, &counts);
-		lru_pin_release(&pin);
-	}
-	*out = cover > c->since || (s == WOMBAT_OK && tag_sequence(tag) > c->since);
-	return s == WOMBAT_NOT_FOUND ? WOMBAT_OK : s;
-}
-
 /* Fails for the first key of the set of which there is a new change. */
 static enum wombat_status check_keys(const struct checking *c, struct memtable *keys)
 {
@@ -249,9 +233,9 @@ static enum wombat_status check_keys(const struct checking *c, struct memtable *
 	if (s != WOMBAT_OK)
 		return s;
 	for (iter_first(it); it->valid && s == WOMBAT_OK; iter_next(it)) {
-		bool new;
-		s = is_new(c, it->key, &new);
-		if (s == WOMBAT_OK && new)
+		uint64_t newest;
+		s = db_newest_change(c->db, c->view, it->key, c->since, &newest);
+		if (s == WOMBAT_OK && newest > c->since)
 			s = conflict(it->key);
 	}
 	if (s == WOMBAT_OK)

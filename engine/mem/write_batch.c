@@ -20,12 +20,16 @@ void wombat_batch_free(struct wombat_batch *b)
 		return;
 	buf_done(&b->body);
 	mem_free(b->lent);
+	mem_free(b->copies);
+	mem_free(b->moves);
 	mem_free(b);
 }
 
 void wombat_batch_clear(struct wombat_batch *b)
 {
-	*b = (struct wombat_batch){ .body = b->body, .lent = b->lent, .lent_capacity = b->lent_capacity };
+	*b = (struct wombat_batch){ .body = b->body, .lent = b->lent, .lent_capacity = b->lent_capacity,
+				    .copies = b->copies, .copy_capacity = b->copy_capacity,
+				    .moves = b->moves, .move_capacity = b->move_capacity };
 	buf_clear(&b->body);
 }
 
@@ -70,6 +74,40 @@ void write_batch_put_encode(uint8_t *p, unsigned keyspace, struct wombat_slice k
 	record_encode(p, record);
 }
 
+enum wombat_status write_batch_add_put(struct buf *body, unsigned keyspace, struct wombat_slice key,
+				       const struct record *record)
+{
+	size_t size = write_batch_put_size(key, record);
+	enum wombat_status s = buf_reserve(body, size);
+	if (s != WOMBAT_OK)
+		return s;
+	write_batch_put_encode(body->data + body->size, keyspace, key, record);
+	body->size += size;
+	return WOMBAT_OK;
+}
+
+enum wombat_status write_batch_add_delete(struct buf *body, unsigned keyspace, struct wombat_slice key)
+{
+	enum wombat_status s = buf_reserve(body, 2 + VARINT_MAX + key.size);
+	if (s == WOMBAT_OK)
+		body->size = (size_t)(encode_head(body->data + body->size, KIND_DELETE, keyspace, key) - body->data);
+	return s;
+}
+
+enum wombat_status write_batch_add_delete_range(struct buf *body, unsigned keyspace, struct wombat_slice from,
+						struct wombat_slice to)
+{
+	enum wombat_status s = buf_reserve(body, 2 + 2 * VARINT_MAX + from.size + to.size);
+	if (s != WOMBAT_OK)
+		return s;
+	uint8_t *p = encode_head(body->data + body->size, KIND_DELETE_RANGE, keyspace, from);
+	p += put_varint(p, to.size);
+	if (to.size)
+		memcpy(p, to.data, to.size);
+	body->size = (size_t)(p + to.size - body->data);
+	return WOMBAT_OK;
+}
+
 /* Makes the record one of a lent value. */
 static enum wombat_status lend(struct wombat_batch *b, struct record *r)
 {
@@ -86,17 +124,14 @@ static enum wombat_status lend(struct wombat_batch *b, struct record *r)
 static enum wombat_status put_record(struct wombat_batch *b, unsigned keyspace, struct wombat_slice key,
 				     const struct record *r)
 {
-	size_t size = write_batch_put_size(key, r);
-	enum wombat_status s = buf_reserve(&b->body, size);
+	enum wombat_status s = write_batch_add_put(&b->body, keyspace, key, r);
 	if (s != WOMBAT_OK)
 		return s;
-	write_batch_put_encode(b->body.data + b->body.size, keyspace, key, r);
-	b->body.size += size;
 	b->count++;
 	note_key(b, key.size);
 	if (r->attr.size > b->largest_attr)
 		b->largest_attr = r->attr.size < UINT32_MAX ? (uint32_t)r->attr.size : UINT32_MAX;
-	if (record_value_size(r) > b->largest_value)
+	if (!r->in_extents && record_value_size(r) > b->largest_value)
 		b->largest_value = record_value_size(r);
 	return WOMBAT_OK;
 }
@@ -138,14 +173,64 @@ enum wombat_status write_batch_put_shared(struct wombat_batch *b, unsigned keysp
 	return s;
 }
 
+enum wombat_status write_batch_put_copy(struct wombat_batch *b, unsigned keyspace, struct wombat_slice key,
+					struct wombat_value *value, uint64_t size, const struct wombat_put_info *info)
+{
+	struct record r = { .in_extents = true, .extents = { .id = WRITE_BATCH_COPY, .size = b->copy_count } };
+	take_info(&r, info);
+	enum wombat_status s = check_keyspace(keyspace);
+	if (s != WOMBAT_OK)
+		return s;
+	struct wombat_value **copies = array_reserve(b->copies, b->copy_count, &b->copy_capacity, sizeof(*copies));
+	if (!copies)
+		return fail_no_memory();
+	b->copies = copies;
+	s = put_record(b, keyspace, key, &r);
+	if (s != WOMBAT_OK)
+		return s;
+	b->copies[b->copy_count++] = value;
+	if (size > b->largest_copy)
+		b->largest_copy = size;
+	return WOMBAT_OK;
+}
+
+enum wombat_status write_batch_move(struct wombat_batch *b, unsigned keyspace, struct wombat_slice from,
+				    struct wombat_slice to, struct wombat_slice owner, const struct value_extents *extents,
+				    uint64_t sequence, const struct wombat_put_info *info)
+{
+	static const struct record nothing;
+	struct record r = { .in_extents = true, .extents = *extents };
+	size_t before = b->body.size;
+	uint32_t count = b->count;
+	take_info(&r, info);
+	struct batch_move *moves = array_reserve(b->moves, b->move_count, &b->move_capacity, sizeof(*moves));
+	if (!moves)
+		return fail_no_memory();
+	b->moves = moves;
+	enum wombat_status s = wombat_batch_delete(b, keyspace, from);
+	if (s == WOMBAT_OK)
+		s = put_record(b, keyspace, to, &r);
+	if (s == WOMBAT_OK)
+		s = write_batch_add_put(&b->body, 0, owner, &nothing);
+	if (s != WOMBAT_OK) {
+		b->body.size = before;
+		b->count = count;
+		return s;
+	}
+	b->count++;
+	if (extents->size > b->largest_copy)
+		b->largest_copy = extents->size;
+	b->moves[b->move_count++] = (struct batch_move){ before, sequence };
+	return WOMBAT_OK;
+}
+
 enum wombat_status wombat_batch_delete(struct wombat_batch *b, unsigned keyspace, struct wombat_slice key)
 {
 	enum wombat_status s = check_keyspace(keyspace);
 	if (s == WOMBAT_OK)
-		s = buf_reserve(&b->body, 2 + VARINT_MAX + key.size);
+		s = write_batch_add_delete(&b->body, keyspace, key);
 	if (s != WOMBAT_OK)
 		return s;
-	b->body.size = (size_t)(encode_head(b->body.data + b->body.size, KIND_DELETE, keyspace, key) - b->body.data);
 	b->count++;
 	note_key(b, key.size);
 	return WOMBAT_OK;
@@ -156,14 +241,9 @@ enum wombat_status wombat_batch_delete_range(struct wombat_batch *b, unsigned ke
 {
 	enum wombat_status s = check_keyspace(keyspace);
 	if (s == WOMBAT_OK)
-		s = buf_reserve(&b->body, 2 + 2 * VARINT_MAX + from.size + to.size);
+		s = write_batch_add_delete_range(&b->body, keyspace, from, to);
 	if (s != WOMBAT_OK)
 		return s;
-	uint8_t *p = encode_head(b->body.data + b->body.size, KIND_DELETE_RANGE, keyspace, from);
-	p += put_varint(p, to.size);
-	if (to.size)
-		memcpy(p, to.data, to.size);
-	b->body.size = (size_t)(p + to.size - b->body.data);
 	b->count++;
 	note_key(b, from.size);
 	note_key(b, to.size);
@@ -181,7 +261,7 @@ enum wombat_status write_batch_next(struct cursor *c, struct batch_change *out)
 {
 	struct batch_change change = { 0 };
 	if (!cursor_u8(c, &change.kind) || !cursor_u8(c, &change.keyspace) || !cursor_slice(c, &change.key) ||
-	    change.keyspace < 1 || change.keyspace > WOMBAT_KEYSPACE_MAX)
+	    change.keyspace > WOMBAT_KEYSPACE_MAX)
 		return not_a_change();
 	switch (change.kind) {
 	case KIND_PUT:

@@ -252,7 +252,7 @@ static enum wombat_status account(struct table_builder *b, struct wombat_slice k
 		if (record.expiry_ns && (!sum->min_expiry_ns || record.expiry_ns < sum->min_expiry_ns))
 			sum->min_expiry_ns = record.expiry_ns;
 		if (record.elsewhere)
-			s = value_refs_add(&sum->values, (struct value_ref){ record.pointer.file, record.pointer.size, 1 });
+			s = value_refs_add(&sum->values, (struct value_ref){ record.pointer.file, record_part_size(&record), 1 });
 		if (s != WOMBAT_OK)
 			return s;
 	}

@@ -265,7 +265,7 @@ void vlog_written(struct vlog *v, uint64_t file, uint64_t sequence)
 	mutex_unlock(&v->mu);
 }
 
-bool vlog_pin_file(struct vlog *v, uint64_t number)
+bool vlog_pin(struct vlog *v, uint64_t number)
 {
 	mutex_lock(&v->mu);
 	struct vlog_file *f = find_locked(v, number);
@@ -275,7 +275,7 @@ bool vlog_pin_file(struct vlog *v, uint64_t number)
 	return f != NULL;
 }
 
-void vlog_unpin_file(struct vlog *v, uint64_t number)
+void vlog_unpin(struct vlog *v, uint64_t number)
 {
 	mutex_lock(&v->mu);
 	find_locked(v, number)->pins--;

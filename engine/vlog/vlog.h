@@ -59,6 +59,10 @@ enum vlog_read_flags {
 MUST_CHECK enum wombat_status vlog_read(struct vlog *v, const struct value_pointer *p, unsigned flags,
 	struct lru_pin *pin, struct wombat_slice *out);
 
+/* Keeps a file from being removed, until as many vlog_unpin(). False: there is no such file. */
+bool vlog_pin(struct vlog *v, uint64_t file);
+void vlog_unpin(struct vlog *v, uint64_t file);
+
 /* A value to be read in parts, each verified by itself. It stays readable until it is closed, whatever becomes of the
  * record. Any number of threads may read. */
 struct vlog_value;

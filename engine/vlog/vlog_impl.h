@@ -52,10 +52,6 @@ static inline size_t vlog_chunk_count(uint64_t value_size)
 {
 	return value_size <= VLOG_CHUNK_SIZE ? 0 : (size_t)((value_size + VLOG_CHUNK_SIZE - 1) / VLOG_CHUNK_SIZE);
 }
-/* Keeps the file from being removed. False: there is no such file. */
-bool vlog_pin_file(struct vlog *v, uint64_t number);
-void vlog_unpin_file(struct vlog *v, uint64_t number);
-
 /* The checksum that a record's header begins with. */
 uint32_t vlog_header_crc(uint64_t number, uint64_t offset, const uint8_t *header, struct wombat_slice key);
 

@@ -173,7 +173,7 @@ enum wombat_status vlog_value_open(struct vlog *v, const struct value_pointer *p
 	value->log = v;
 	value->pointer = *p;
 	value->verify = atomic_load_explicit(v->verify, memory_order_relaxed);
-	if (!vlog_pin_file(v, p->file)) {
+	if (!vlog_pin(v, p->file)) {
 		mem_free(value);
 		return fail(WOMBAT_CORRUPTION, "value log file %06" PRIu64 " is missing", p->file);
 	}
@@ -258,6 +258,6 @@ void vlog_value_close(struct vlog_value *value)
 {
 	if (!value)
 		return;
-	vlog_unpin_file(value->log, value->pointer.file);
+	vlog_unpin(value->log, value->pointer.file);
 	mem_free(value);
 }

@@ -167,7 +167,7 @@ static void test_ways_to_write_a_value(void **state)
 		{ "block_size", "1k", "1K" }, { "block_size", "1KB", "1K" }, { "block_size", "1KiB", "1K" },
 		{ "block_size", "1024", "1K" }, { "block_size", "1025", "1025" }, { "block_size", "0004096", "4K" },
 		{ "block_size", "1536K", "1536K" }, { "block_cache_size", "1024G", "1T" }, { "block_cache_size", "0", "0" },
-		{ "block_cache_size", "0G", "0" }, { "max_value_size", "1024M", "1G" }, { "max_value_size", "1", "1" },
+		{ "block_cache_size", "0G", "0" }, { "max_value_size", "1024G", "1T" }, { "max_value_size", "1", "1" },
 		{ "bloom_false_positive", "1e-3", "0.001" }, { "bloom_false_positive", ".25", "0.25" },
 		{ "level_size_multiplier", "2.50", "2.5" }, { "sync_interval_ms", "007", "7" },
 	};

@@ -211,9 +211,8 @@ static void test_wrong_bytes(void **state)
 {
 	(void)state;
 	uint32_t count;
-	static const uint8_t keyspace_0[] = { 0, 0, 1, 'k' }, keyspace_255[] = { 0, 255, 1, 'k' }, kind[] = { 3, 1, 1, 'k' };
+	static const uint8_t keyspace_255[] = { 0, 255, 1, 'k' }, kind[] = { 3, 1, 1, 'k' };
 	static const uint8_t length[] = { 0, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 'k' };
-	assert_status(walk(slice_make(keyspace_0, sizeof keyspace_0), &count), WOMBAT_CORRUPTION);
 	assert_status(walk(slice_make(keyspace_255, sizeof keyspace_255), &count), WOMBAT_CORRUPTION);
 	assert_status(walk(slice_make(length, sizeof length), &count), WOMBAT_CORRUPTION);
 	assert_status(walk(slice_make(kind, sizeof kind), &count), WOMBAT_UNSUPPORTED);
