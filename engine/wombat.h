@@ -141,6 +141,7 @@ enum wombat_read_flags {
 	WOMBAT_READ_META = 1 << 0,     /* leave `value.data` NULL: all but the value's bytes */
 	WOMBAT_READ_CACHED = 1 << 1,   /* WOMBAT_WOULD_BLOCK rather than read from the disk */
 	WOMBAT_READ_NO_FILL = 1 << 2,  /* do not put what is read into the block cache */
+	WOMBAT_READ_AT_HAND = 1 << 3,  /* leave out values that would have to be fetched: those that are large */
 };
 
 struct wombat_read_options {

@@ -8,6 +8,11 @@
 #include "fs/errmap.h"
 #include "fs/namei.h"
 
+enum {
+	STAGE_MAX = 1 << 20, /* a file that grows beyond it is written to the store in parts */
+	EDIT_MIN = 64 << 10, /* a stored file that is larger is changed in parts */
+};
+
 /* ---- Reading ------------------------------------------------------------------------------- */
 
 static int hold_value(struct mount *m, struct node *n)
@@ -23,20 +28,27 @@ static int hold_value(struct mount *m, struct node *n)
 	return error == ENOENT ? EIO : error;
 }
 
-/* Into the mount's one buffer for it, which everything under its lock may use in turn. */
-static int read_part(struct mount *m, struct node *n, uint64_t offset, size_t size, const uint8_t **out)
+/* Room in the mount's one buffer for parts, which everything under its lock may use in turn. */
+static int reserve_part(struct mount *m, size_t size)
 {
 	struct node_table *t = m->nodes;
-	if (size > t->part_capacity) {
-		free(t->part);
-		t->part_capacity = 0;
-		t->part = malloc(size);
-		if (!t->part)
-			return ENOMEM;
-		t->part_capacity = size;
-	}
-	*out = t->part;
-	return errmap_from_store(m->store->calls->read_held(m->store, &n->held, offset, size, t->part));
+	if (size <= t->part_capacity)
+		return 0;
+	free(t->part);
+	t->part_capacity = 0;
+	t->part = malloc(size);
+	if (!t->part)
+		return ENOMEM;
+	t->part_capacity = size;
+	return 0;
+}
+
+static int read_part(struct mount *m, struct node *n, uint64_t offset, size_t size, const uint8_t **out)
+{
+	int error = reserve_part(m, size);
+	*out = m->nodes->part;
+	return error ? error :
+	       errmap_from_store(m->store->calls->read_held(m->store, &n->held, offset, size, m->nodes->part));
 }
 
 void file_trim(struct mount *m)
@@ -48,6 +60,14 @@ void file_trim(struct mount *m)
 	free(t->part);
 	t->part = NULL;
 	t->part_capacity = 0;
+}
+
+/* What is changed in parts. */
+static int read_edit(struct mount *m, struct node *n, uint64_t offset, size_t size, const uint8_t **out)
+{
+	int error = reserve_part(m, size);
+	*out = m->nodes->part;
+	return error ? error : errmap_from_store(m->store->calls->edit_read(n->edit, offset, size, m->nodes->part));
 }
 
 int file_read(struct mount *m, struct node *n, uint64_t offset, size_t size, const uint8_t **out, size_t *out_size)
@@ -66,11 +86,105 @@ int file_read(struct mount *m, struct node *n, uint64_t offset, size_t size, con
 	*out_size = offset >= total ? 0 : total - offset < size ? (size_t)(total - offset) : size;
 	if (in_parts && *out_size)
 		return read_part(m, n, offset, *out_size, out);
+	if (n->edit && *out_size)
+		return read_edit(m, n, offset, *out_size, out);
 	*out = data ? data + (offset < total ? offset : total) : NULL;
 	return 0;
 }
 
+int file_next_data(struct mount *m, struct node *n, uint64_t offset, uint64_t *out_from, uint64_t *out_to)
+{
+	const uint8_t *data;
+	size_t size;
+	int error = file_read(m, n, 0, 0, &data, &size); /* pins the value */
+	if (error)
+		return error;
+	uint64_t total = n->staged ? n->attr.size : n->has_held ? n->held.value_size : 0;
+	if (offset >= total)
+		return ENXIO;
+	enum store_result r = STORE_OK;
+	if (n->edit)
+		r = m->store->calls->edit_next(n->edit, offset, out_from, out_to);
+	else if (!n->staged && !n->held.value.data)
+		r = m->store->calls->next_held(m->store, &n->held, offset, out_from, out_to);
+	else {
+		*out_from = offset;
+		*out_to = total;
+	}
+	return r == STORE_NOT_FOUND ? ENXIO : errmap_from_store(r);
+}
+
 /* ---- Staging ------------------------------------------------------------------------------- */
+
+/* An unlinked file has no key any more; under this one nothing is ever committed. */
+static int edit_key(const struct node *n, enum store_space *out_space, struct key_buf *out)
+{
+	*out_space = n->unlinked ? STORE_META : STORE_USER;
+	return n->unlinked ? key_append(out, "unlinked", 8) : node_file_key(n, out);
+}
+
+static int open_edit(struct mount *m, struct node *n)
+{
+	struct key_buf key = { 0 };
+	enum store_space space;
+	int error = edit_key(n, &space, &key);
+	if (!error)
+		error = errmap_from_store(m->store->calls->edit_open(m->store, space, key_bytes(&key), &n->edit));
+	key_done(&key);
+	return error;
+}
+
+/* What the stage has becomes what an edit has: from then on the file may grow to any size. */
+static int stage_to_edit(struct mount *m, struct node *n)
+{
+	const struct store_calls *calls = m->store->calls;
+	int error = open_edit(m, n);
+	if (error)
+		return error;
+	enum store_result r = calls->edit_resize(n->edit, 0);
+	if (r == STORE_OK && n->attr.size)
+		r = calls->edit_write(n->edit, 0, n->data, n->attr.size);
+	if (r != STORE_OK) {
+		calls->edit_close(n->edit);
+		n->edit = NULL;
+		return errmap_from_store(r);
+	}
+	node_drop_data(m, n);
+	return 0;
+}
+
+/* An unlinked file's value, copied: nothing points to it but what is open. */
+static int copy_to_edit(struct mount *m, struct node *n)
+{
+	enum { STEP = 1 << 20 };
+	int error = open_edit(m, n);
+	enum store_result r = error ? STORE_OK : m->store->calls->edit_resize(n->edit, 0);
+	error = error ? error : errmap_from_store(r);
+	for (uint64_t at = 0, size; at < n->held.value_size && !error; at += size) {
+		const uint8_t *part;
+		size = n->held.value_size - at < STEP ? n->held.value_size - at : STEP;
+		error = read_part(m, n, at, size, &part);
+		if (!error)
+			error = errmap_from_store(m->store->calls->edit_write(n->edit, at, part, size));
+	}
+	if (error && n->edit) {
+		m->store->calls->edit_close(n->edit);
+		n->edit = NULL;
+	}
+	return error;
+}
+
+/* A large value is changed where it is. */
+static int load_edit(struct mount *m, struct node *n)
+{
+	int error = n->unlinked ? copy_to_edit(m, n) : open_edit(m, n);
+	if (error)
+		return error;
+	n->attr.size = n->held.value_size;
+	n->staged = true;
+	node_drop_held(m, n);
+	return 0;
+}
 
 int file_load(struct mount *m, struct node *n)
 {
@@ -82,8 +196,10 @@ int file_load(struct mount *m, struct node *n)
 		n->staged = true;
 		return 0;
 	}
-	/* Room first: then a large value is read to where it stays. */
+	/* Room first: then a value is read to where it stays. */
 	int error = file_read(m, n, 0, 0, &data, &size);
+	if (!error && n->has_held && n->held.value_size > EDIT_MIN)
+		return load_edit(m, n);
 	if (!error)
 		error = node_reserve(m, n, n->has_held ? n->held.value_size : 0);
 	if (error)
@@ -119,13 +235,43 @@ int file_resize(struct mount *m, struct node *n, uint64_t size)
 	if (size > m->store->calls->max_value_size(m->store))
 		return EFBIG;
 	int error = file_load(m, n);
-	if (!error)
+	if (!error && !n->edit && size > STAGE_MAX)
+		error = stage_to_edit(m, n);
+	if (!error && n->edit)
+		error = errmap_from_store(m->store->calls->edit_resize(n->edit, size));
+	else if (!error)
 		error = node_reserve(m, n, size);
 	if (error)
 		return error;
-	if (size > n->attr.size)
+	if (size > n->attr.size && !n->edit)
 		memset(n->data + n->attr.size, 0, size - n->attr.size);
 	n->attr.size = size;
+	n->attr.mtime_ns = n->attr.ctime_ns = attr_now_ns();
+	node_mark_data(m, n);
+	return 0;
+}
+
+static int write_stage(struct mount *m, struct node *n, const void *data, size_t size, uint64_t offset)
+{
+	uint64_t end = offset + size;
+	int error = node_reserve(m, n, end > n->attr.size ? end : n->attr.size);
+	if (error)
+		return error;
+	if (offset > n->attr.size)
+		memset(n->data + n->attr.size, 0, offset - n->attr.size);
+	memcpy(n->data + offset, data, size);
+	return 0;
+}
+
+int file_zero(struct mount *m, struct node *n, uint64_t offset, uint64_t size)
+{
+	int error = file_load(m, n);
+	if (!error && n->edit)
+		error = errmap_from_store(m->store->calls->edit_punch(n->edit, offset, size));
+	else if (!error)
+		memset(n->data + offset, 0, size);
+	if (error)
+		return error;
 	n->attr.mtime_ns = n->attr.ctime_ns = attr_now_ns();
 	node_mark_data(m, n);
 	return 0;
@@ -143,12 +289,14 @@ int file_write(struct mount *m, struct node *n, const void *data, size_t size, u
 	uint64_t end = offset + size;
 	if (end < offset || end > m->store->calls->max_value_size(m->store))
 		return EFBIG;
-	error = node_reserve(m, n, end > n->attr.size ? end : n->attr.size);
+	if (!n->edit && end > STAGE_MAX)
+		error = stage_to_edit(m, n);
+	if (!error && n->edit)
+		error = errmap_from_store(m->store->calls->edit_write(n->edit, offset, data, size));
+	else if (!error)
+		error = write_stage(m, n, data, size, offset);
 	if (error)
 		return error;
-	if (offset > n->attr.size)
-		memset(n->data + n->attr.size, 0, offset - n->attr.size);
-	memcpy(n->data + offset, data, size);
 	if (end > n->attr.size)
 		n->attr.size = end;
 	n->attr.mtime_ns = n->attr.ctime_ns = attr_now_ns();
@@ -166,7 +314,9 @@ int file_content(struct mount *m, struct node *n, struct store_change *out)
 	int error = file_read(m, n, 0, 0, &data, &size);
 	if (error)
 		return error;
-	if (n->staged)
+	if (n->edit)
+		out->edit = n->edit;
+	else if (n->staged)
 		out->value = (struct store_bytes){ n->data, n->attr.size };
 	else if (n->has_held && !n->held.value.data && n->held.value_size)
 		out->held = &n->held;
@@ -192,9 +342,18 @@ int file_commit(struct mount *m, struct node *n)
 	struct namei_batch batch = { 0 };
 	struct store_change content = { .op = STORE_PUT };
 	int error = node_is_dir(n) ? 0 : file_content(m, n, &content);
+	/* Attributes of a large file: as an edit that changes nothing, its value stays as it is. */
+	if (!error && content.held) {
+		error = open_edit(m, n);
+		content = (struct store_change){ .op = STORE_PUT, .edit = n->edit };
+	}
 	if (!error)
 		error = commit_changes(m, n, &batch, &content);
 	namei_batch_done(&batch);
+	if (!n->staged && n->edit) {
+		m->store->calls->edit_close(n->edit);
+		n->edit = NULL;
+	}
 	if (error) {
 		atomic_fetch_add_explicit(&m->counts.commit_failures, 1, memory_order_relaxed);
 		return error;
@@ -206,9 +365,31 @@ int file_commit(struct mount *m, struct node *n)
 	node_drop_held(m, n);
 	if (node_is_dir(n))
 		n->explicit_dir = true;
-	else if (!n->writers)
+	else if (!n->writers || n->edit)
 		node_drop_stage(m, n);
 	return 0;
+}
+
+static bool is_at_or_below(const struct node *n, const struct node *top)
+{
+	while (n && n != top)
+		n = n->parent;
+	return n;
+}
+
+int file_settle(struct mount *m, struct node *top)
+{
+	int error = 0;
+	struct node *head = &m->nodes->dirty;
+	for (struct node *n = head->staged_next, *next; n != head && !error; n = next) {
+		next = n->staged_next;
+		if (!n->edit || !is_at_or_below(n, top))
+			continue;
+		error = file_commit(m, n);
+		if (!error)
+			node_release(m, n);
+	}
+	return error;
 }
 
 /* Commits the nodes of the list for which `due` holds; nodes that nothing else keeps go with it. */

@@ -18,7 +18,14 @@ int file_write(struct mount *m, struct node *n, const void *data, size_t size, u
  * for a file. */
 int file_read(struct mount *m, struct node *n, uint64_t offset, size_t size, const uint8_t **out, size_t *out_size);
 
-/* What a record of the file is to hold, into `value` or `held` of a put: its own, or the node's until that changes. */
+/* Zeros from `offset` on, within the file. */
+int file_zero(struct mount *m, struct node *n, uint64_t offset, uint64_t size);
+/* The first range at or behind `offset` that is stored. ENXIO: there is none. */
+int file_next_data(struct mount *m, struct node *n, uint64_t offset, uint64_t *out_from, uint64_t *out_to);
+/* Commits what is changed in parts at the node or below it, since that is bound to its key. */
+int file_settle(struct mount *m, struct node *n);
+
+/* What a record of the file is to hold, into `value`, `held` or `edit` of a put: its own, or the node's until that changes. */
 int file_content(struct mount *m, struct node *n, struct store_change *out);
 /* Gives back what reading a whole large value took, but not what reading files takes again and again. */
 void file_trim(struct mount *m);

@@ -89,7 +89,7 @@ int namei_put_file(struct mount *m, struct namei_batch *b, struct node *n, const
 {
 	struct key_buf key = { 0 };
 	struct store_change change = { .op = STORE_PUT, .space = STORE_USER, .value = content->value,
-				       .held = content->held };
+				       .held = content->held, .edit = content->edit };
 	int error = add_attr(m, b, n, &change);
 	if (!error)
 		error = node_file_key(n, &key);
@@ -635,11 +635,20 @@ static int keep_ino(struct mount *m, struct namei_batch *b, struct node *n, cons
 }
 
 /* The file's record at the new place, with its content: staged or stored. */
-static int put_moved_file(struct mount *m, struct namei_batch *b, struct node *n, const struct place *p)
+static int put_moved_file(struct mount *m, struct namei_batch *b, struct node *n, const struct place *p, bool exchanged)
 {
-	struct key_buf key = { 0 };
+	struct key_buf key = { 0 }, from = { 0 };
 	struct store_change change = { .op = STORE_PUT, .space = STORE_USER };
 	int error = file_content(m, n, &change);
+	/* Of two that change places neither's key is free. */
+	if (!error && change.held && !exchanged) {
+		error = node_file_key(n, &from);
+		change.moved_from = key_bytes(&from);
+		if (!error)
+			error = own(b, from.data);
+		else
+			key_done(&from);
+	}
 	if (!error)
 		error = add_attr(m, b, n, &change);
 	if (!error)
@@ -722,7 +731,7 @@ static int move_file(struct mount *m, struct renaming *r)
 	if (!n->fresh) {
 		error = delete_file(&r->batch, n);
 		if (!error)
-			error = put_moved_file(m, &r->batch, n, &r->place);
+			error = put_moved_file(m, &r->batch, n, &r->place, false);
 	}
 	return error || !r->batch.count ? error : namei_commit(m, &r->batch);
 }
@@ -786,6 +795,10 @@ static int exchange(struct mount *m, struct renaming *r, struct node *dir, const
 	if (!error)
 		error = file_commit(m, b);
 	if (!error)
+		error = file_settle(m, a);
+	if (!error)
+		error = file_settle(m, b);
+	if (!error)
 		error = keep_ino(m, &r->batch, a, &r->place);
 	if (!error)
 		error = keep_ino(m, &r->batch, b, &here);
@@ -795,9 +808,9 @@ static int exchange(struct mount *m, struct renaming *r, struct node *dir, const
 	if (!error && !node_is_dir(b))
 		error = delete_file(&r->batch, b);
 	if (!error)
-		error = node_is_dir(a) ? put_moved_dir(m, &r->batch, a, &r->place) : put_moved_file(m, &r->batch, a, &r->place);
+		error = node_is_dir(a) ? put_moved_dir(m, &r->batch, a, &r->place) : put_moved_file(m, &r->batch, a, &r->place, true);
 	if (!error)
-		error = node_is_dir(b) ? put_moved_dir(m, &r->batch, b, &here) : put_moved_file(m, &r->batch, b, &here);
+		error = node_is_dir(b) ? put_moved_dir(m, &r->batch, b, &here) : put_moved_file(m, &r->batch, b, &here, true);
 	if (!error && !node_is_dir(a) && !node_is_dir(b)) {
 		error = namei_commit(m, &r->batch);
 	} else if (!error) {
@@ -908,8 +921,12 @@ int namei_rename(struct mount *m, struct node *dir, const char *name, struct nod
 	else if (!error)
 		error = check_rename(m, &r, flags);
 	struct node *target = r.target;
-	if (!error && !(flags & RENAME_EXCHANGE) && r.node != target)
-		error = rename_locked(m, &r, dir);
+	if (!error && !(flags & RENAME_EXCHANGE) && r.node != target) {
+		/* Files that are changed in parts are so under their keys, which change. */
+		error = file_settle(m, r.node);
+		if (!error)
+			error = rename_locked(m, &r, dir);
+	}
 	if (target) {
 		target->lookups--;
 		node_release(m, target);

@@ -435,14 +435,22 @@ void node_touch_dir(struct mount *m, struct node *dir)
 
 /* ---- Data ---------------------------------------------------------------------------------- */
 
-void node_drop_stage(struct mount *m, struct node *n)
+void node_drop_data(struct mount *m, struct node *n)
 {
-	if (!n->staged)
-		return;
 	atomic_fetch_sub_explicit(&m->counts.staged_bytes, n->data_capacity, memory_order_relaxed);
 	free(n->data);
 	n->data = NULL;
 	n->data_capacity = 0;
+}
+
+void node_drop_stage(struct mount *m, struct node *n)
+{
+	if (!n->staged)
+		return;
+	if (n->edit)
+		m->store->calls->edit_close(n->edit);
+	n->edit = NULL;
+	node_drop_data(m, n);
 	n->staged = false;
 }
 

@@ -55,6 +55,7 @@ struct node {
 
 	/* Staged data: what the file holds; NULL data with staged set: empty. */
 	bool staged;
+	struct store_edit *edit;        /* of a large file; then it has what the file holds, and no data is here */
 	uint8_t *data;
 	size_t data_capacity;           /* attr.size is the file's size */
 	int64_t dirty_since_ns, written_ns;
@@ -130,6 +131,8 @@ void node_clear_fresh(struct node *n);
 /* A directory's names changed: its times too. */
 void node_touch_dir(struct mount *m, struct node *dir);
 
+/* The staged bytes alone: it stays staged. */
+void node_drop_data(struct mount *m, struct node *n);
 void node_drop_stage(struct mount *m, struct node *n);
 void node_drop_held(struct mount *m, struct node *n);
 /* Room for `size` bytes of staged data. 0, ENOMEM. */

@@ -656,13 +656,7 @@ static int fallocate_node(struct mount *m, struct node *n, int mode, uint64_t of
 		return 0;
 	if (offset >= n->attr.size)
 		return 0;
-	int error = file_load(m, n);
-	if (error)
-		return error;
-	memset(n->data + offset, 0, (end < n->attr.size ? end : n->attr.size) - offset);
-	n->attr.mtime_ns = n->attr.ctime_ns = attr_now_ns();
-	node_mark_data(m, n);
-	return 0;
+	return file_zero(m, n, offset, (end < n->attr.size ? end : n->attr.size) - offset);
 }
 
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, struct fuse_file_info *fi)
@@ -671,6 +665,41 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
 	struct node *n = node_of(m, ino);
 	(void)fi;
 	reply_error(m, req, n->control ? EPERM : fallocate_node(m, n, mode, (uint64_t)offset, (uint64_t)length));
+	leave(m);
+}
+
+/* Where data or a hole begins, at or behind an offset: the end of the file is a hole. ENXIO, EINVAL. */
+static int seek_node(struct mount *m, struct node *n, uint64_t offset, int whence, uint64_t *out)
+{
+	uint64_t from, to;
+	if (whence != SEEK_DATA && whence != SEEK_HOLE)
+		return EINVAL;
+	int error = file_next_data(m, n, offset, &from, &to);
+	if (whence == SEEK_DATA) {
+		*out = from;
+		return error;
+	}
+	if (offset >= n->attr.size)
+		return ENXIO;
+	while (!error && from == offset) {
+		offset = to;
+		error = file_next_data(m, n, offset, &from, &to);
+	}
+	*out = offset;
+	return error == ENXIO ? 0 : error;
+}
+
+static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi)
+{
+	struct mount *m = enter(req, OP_LSEEK);
+	struct node *n = node_of(m, ino);
+	uint64_t found = 0;
+	(void)fi;
+	int error = n->control ? EINVAL : offset < 0 ? ENXIO : seek_node(m, n, (uint64_t)offset, whence, &found);
+	if (error)
+		reply_error(m, req, error);
+	else
+		fuse_reply_lseek(req, (off_t)found);
 	leave(m);
 }
 
@@ -1031,6 +1060,7 @@ const struct fuse_lowlevel_ops wombatfs_ops = {
 	.removexattr = op_removexattr,
 	.create = op_create,
 	.fallocate = op_fallocate,
+	.lseek = op_lseek,
 };
 
 /* The root's attributes, and whether any inode number is recorded. */

@@ -56,6 +56,9 @@ struct store_child {
 	const struct store_entry *entry; /* of value entries; for prefix entries NULL */
 };
 
+/* A value that is being changed in parts: see edit_open. */
+struct store_edit;
+
 enum store_guard { STORE_GUARD_NONE, STORE_GUARD_ABSENT, STORE_GUARD_VERSION };
 
 struct store_change {
@@ -63,6 +66,8 @@ struct store_change {
 	enum store_space space;
 	struct store_bytes key, value, attr;
 	struct store_entry *held;      /* puts: not NULL: the value of an entry from hold(), which is neither read nor written */
+	struct store_bytes moved_from; /* puts of a held value, not empty: the key that it was held by, which goes */
+	struct store_edit *edit;       /* puts: not NULL: the value of an edit of this key; one of them in a commit */
 	uint64_t time_ns, expiry_ns;   /* puts; time 0: now */
 	enum store_guard guard;
 	uint64_t guard_version;
@@ -101,6 +106,20 @@ struct store_calls {
 	enum store_result (*hold)(struct store *s, enum store_space space, struct store_bytes key, struct store_entry *out);
 	/* Bytes of such a value, all within it. */
 	enum store_result (*read_held)(struct store *s, struct store_entry *entry, uint64_t offset, size_t size, void *out);
+	/* The first range of it, at or behind `offset`, that is stored and not just zeros. STORE_NOT_FOUND: none. */
+	enum store_result (*next_held)(struct store *s, struct store_entry *entry, uint64_t offset, uint64_t *out_from,
+		uint64_t *out_to);
+	/* Opens the value of a key, an empty one if it is absent, to be changed in parts, of any size and with holes; a
+	 * commit makes the changes the value. STORE_CONFLICT then: somebody else changed it. */
+	enum store_result (*edit_open)(struct store *s, enum store_space space, struct store_bytes key, struct store_edit **out);
+	void (*edit_close)(struct store_edit *edit);
+	/* Bytes that are all within the value. */
+	enum store_result (*edit_read)(struct store_edit *edit, uint64_t offset, size_t size, void *out);
+	enum store_result (*edit_write)(struct store_edit *edit, uint64_t offset, const void *data, size_t size);
+	enum store_result (*edit_resize)(struct store_edit *edit, uint64_t size);
+	/* Zeros that take no space. */
+	enum store_result (*edit_punch)(struct store_edit *edit, uint64_t offset, uint64_t size);
+	enum store_result (*edit_next)(struct store_edit *edit, uint64_t offset, uint64_t *out_from, uint64_t *out_to);
 	enum store_result (*sync)(struct store *s);
 	enum store_result (*space)(struct store *s, uint64_t *out_total, uint64_t *out_free, uint64_t *out_used,
 		uint64_t *out_entries);

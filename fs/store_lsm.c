@@ -29,6 +29,12 @@ static struct wombat *db_of(struct store *s)
 	return ((struct store_lsm *)s)->db;
 }
 
+/* An edit is the engine's own. */
+static struct wombat_edit *edit_of(struct store_edit *e)
+{
+	return (struct wombat_edit *)(void *)e;
+}
+
 static struct wombat_slice slice(struct store_bytes b)
 {
 	return WOMBAT_SLICE(b.data, b.size);
@@ -138,7 +144,7 @@ static bool prefix_end(uint8_t *prefix, size_t *size)
 
 
 
-static enum wombat_status scan(struct wombat *db, enum store_space space, struct store_bytes prefix, bool meta_only,
+static enum wombat_status scan(struct wombat *db, enum store_space space, struct store_bytes prefix, unsigned flags,
 			       bool (*each)(void *arg, struct store_bytes key, const struct store_entry *entry), void *arg)
 {
 	uint8_t *end = malloc(prefix.size + 1);
@@ -151,7 +157,7 @@ static enum wombat_status scan(struct wombat *db, enum store_space space, struct
 	if (!prefix_end(end, &end_size))
 		end_size = 0;
 	struct wombat_iter_options options = {
-		.read = { .flags = (meta_only ? WOMBAT_READ_META : 0) | WOMBAT_READ_NO_FILL },
+		.read = { .flags = flags | WOMBAT_READ_NO_FILL },
 		.lower = slice(prefix),
 		.upper = WOMBAT_SLICE(end, end_size),
 	};
@@ -174,7 +180,7 @@ static enum wombat_status scan(struct wombat *db, enum store_space space, struct
 static enum store_result lsm_scan(struct store *s, enum store_space space, struct store_bytes prefix, bool meta_only,
 				  bool (*each)(void *arg, struct store_bytes key, const struct store_entry *entry), void *arg)
 {
-	return errmap_store_from_wombat(scan(db_of(s), space, prefix, meta_only, each, arg));
+	return errmap_store_from_wombat(scan(db_of(s), space, prefix, meta_only ? WOMBAT_READ_META : 0, each, arg));
 }
 
 /* ---- Writing ------------------------------------------------------------------------------- */
@@ -216,6 +222,8 @@ static enum wombat_status add_change(struct wombat_batch *b, const struct store_
 					.borrow = true };
 	switch (c->op) {
 	case STORE_PUT:
+		if (c->held && c->moved_from.size)
+			return wombat_batch_move_value(b, c->space, slice(c->moved_from), slice(c->key), c->held->parts, &info);
 		if (c->held)
 			return wombat_batch_put_value(b, c->space, slice(c->key), c->held->parts, &info);
 		return wombat_batch_put(b, c->space, slice(c->key), slice(c->value), &info);
@@ -225,6 +233,14 @@ static enum wombat_status add_change(struct wombat_batch *b, const struct store_
 		return add_delete_prefix(b, c->space, c->key);
 	}
 	return WOMBAT_INVALID;
+}
+
+/* The others of the commit go with it. */
+static enum wombat_status commit_edit(const struct store_change *c, const struct wombat_batch *others, unsigned flags,
+				      uint64_t *out_version)
+{
+	struct wombat_put_info info = { .time_ns = c->time_ns, .expiry_ns = c->expiry_ns, .attr = slice(c->attr) };
+	return wombat_edit_commit(edit_of(c->edit), &info, others, flags, out_version);
 }
 
 static enum store_result lsm_commit(struct store *s, const struct store_change *changes, size_t count, bool durable,
@@ -239,20 +255,62 @@ static enum store_result lsm_commit(struct store *s, const struct store_change *
 	if (!b)
 		return STORE_NO_MEMORY;
 	enum wombat_status status = WOMBAT_OK;
-	for (size_t i = 0; i < count && status == WOMBAT_OK; i++)
-		status = add_change(b, &changes[i]);
-	if (status == WOMBAT_OK)
-		status = wombat_write(db_of(s), b, durable ? WOMBAT_SYNC : 0, out_version);
+	const struct store_change *edited = NULL;
+	for (size_t i = 0; i < count && status == WOMBAT_OK; i++) {
+		if (changes[i].edit)
+			edited = &changes[i];
+		else
+			status = add_change(b, &changes[i]);
+	}
+	unsigned flags = durable ? WOMBAT_SYNC : 0;
+	if (status == WOMBAT_OK && edited)
+		status = commit_edit(edited, b, flags, out_version);
+	else if (status == WOMBAT_OK)
+		status = wombat_write(db_of(s), b, flags, out_version);
 	wombat_batch_free(b);
 	return errmap_store_from_wombat(status);
 }
 
+/* The values that it puts or moves without reading them stay open until the batch was written. */
 struct mover {
+	struct wombat *db;
 	struct wombat_batch *batch;
+	bool exchange;
 	enum store_space space;
 	struct store_bytes from, to;
+	struct wombat_value **values;
+	size_t value_count, value_capacity;
 	enum wombat_status status;
 };
+
+static enum wombat_status move_large(struct mover *m, struct wombat_slice from, struct wombat_slice to,
+				     const struct wombat_put_info *info)
+{
+	if (m->value_count == m->value_capacity) {
+		size_t capacity = m->value_capacity ? 2 * m->value_capacity : 16;
+		struct wombat_value **values = realloc(m->values, capacity * sizeof *values);
+		if (!values)
+			return WOMBAT_NO_MEMORY;
+		m->values = values;
+		m->value_capacity = capacity;
+	}
+	struct wombat_value *value;
+	enum wombat_status status = wombat_value_open(m->db, NULL, m->space, from, &value);
+	if (status != WOMBAT_OK)
+		return status;
+	m->values[m->value_count++] = value;
+	/* What changes places would be deleted by the other's move. */
+	if (m->exchange)
+		return wombat_batch_put_value(m->batch, m->space, to, value, info);
+	return wombat_batch_move_value(m->batch, m->space, from, to, value, info);
+}
+
+static void mover_done(struct mover *m)
+{
+	for (size_t i = 0; i < m->value_count; i++)
+		wombat_value_close(m->values[i]);
+	free(m->values);
+}
 
 static bool move_one(void *arg, struct store_bytes key, const struct store_entry *e)
 {
@@ -267,17 +325,22 @@ static bool move_one(void *arg, struct store_bytes key, const struct store_entry
 		memcpy(moved, m->to.data, m->to.size);
 	memcpy(moved + m->to.size, key.data + m->from.size, rest);
 	struct wombat_put_info info = { .time_ns = e->time_ns, .expiry_ns = e->expiry_ns, .attr = slice(e->attr) };
-	m->status = wombat_batch_put(m->batch, m->space, WOMBAT_SLICE(moved, m->to.size + rest), slice(e->value), &info);
+	struct wombat_slice to = WOMBAT_SLICE(moved, m->to.size + rest);
+	if (e->value_size && !e->value.data)
+		m->status = move_large(m, slice(key), to, &info);
+	else
+		m->status = wombat_batch_put(m->batch, m->space, to, slice(e->value), &info);
 	free(moved);
 	return m->status == WOMBAT_OK;
 }
 
-static enum wombat_status add_move(struct wombat *db, struct wombat_batch *b, enum store_space space,
-				   struct store_bytes from, struct store_bytes to)
+static enum wombat_status add_move(struct mover *m, enum store_space space, struct store_bytes from, struct store_bytes to)
 {
-	struct mover m = { .batch = b, .space = space, .from = from, .to = to };
-	enum wombat_status status = scan(db, space, from, false, move_one, &m);
-	return status == WOMBAT_OK ? m.status : status;
+	m->space = space;
+	m->from = from;
+	m->to = to;
+	enum wombat_status status = scan(m->db, space, from, WOMBAT_READ_AT_HAND, move_one, m);
+	return status == WOMBAT_OK ? m->status : status;
 }
 
 /* Both prefixes are emptied, then filled anew, in one batch: it costs the subtree's size, and is as atomic as any. */
@@ -294,15 +357,17 @@ static enum store_result lsm_move_prefix(struct store *s, struct store_bytes fro
 		if (status == WOMBAT_OK)
 			status = add_delete_prefix(b, spaces[i], from);
 	}
+	struct mover m = { .db = db_of(s), .batch = b, .exchange = exchange };
 	for (size_t i = 0; i < 2 && status == WOMBAT_OK; i++) {
-		status = add_move(db_of(s), b, spaces[i], from, to);
+		status = add_move(&m, spaces[i], from, to);
 		if (status == WOMBAT_OK && exchange)
-			status = add_move(db_of(s), b, spaces[i], to, from);
+			status = add_move(&m, spaces[i], to, from);
 	}
 	for (size_t i = 0; i < count && status == WOMBAT_OK; i++)
 		status = add_change(b, &changes[i]);
 	if (status == WOMBAT_OK)
 		status = wombat_write(db_of(s), b, 0, NULL);
+	mover_done(&m);
 	wombat_batch_free(b);
 	return errmap_store_from_wombat(status);
 }
@@ -330,6 +395,59 @@ static enum store_result lsm_read_held(struct store *s, struct store_entry *e, u
 	if (status == WOMBAT_OK && got < size)
 		return STORE_INVALID;
 	return errmap_store_from_wombat(status);
+}
+
+static enum store_result lsm_next_held(struct store *s, struct store_entry *e, uint64_t offset, uint64_t *out_from,
+				       uint64_t *out_to)
+{
+	(void)s;
+	return errmap_store_from_wombat(wombat_value_next_data(e->parts, offset, out_from, out_to));
+}
+
+/* ---- Changing parts ------------------------------------------------------------------------ */
+
+static enum store_result lsm_edit_open(struct store *s, enum store_space space, struct store_bytes key,
+				       struct store_edit **out)
+{
+	struct wombat_edit *edit;
+	enum wombat_status status = wombat_edit_open(db_of(s), space, slice(key), WOMBAT_EDIT_CREATE, &edit);
+	if (status == WOMBAT_OK)
+		*out = (struct store_edit *)(void *)edit;
+	return errmap_store_from_wombat(status);
+}
+
+static void lsm_edit_close(struct store_edit *e)
+{
+	wombat_edit_close(edit_of(e));
+}
+
+static enum store_result lsm_edit_read(struct store_edit *e, uint64_t offset, size_t size, void *out)
+{
+	size_t got;
+	enum wombat_status status = wombat_edit_read(edit_of(e), offset, out, size, &got);
+	if (status == WOMBAT_OK && got < size)
+		return STORE_INVALID;
+	return errmap_store_from_wombat(status);
+}
+
+static enum store_result lsm_edit_write(struct store_edit *e, uint64_t offset, const void *data, size_t size)
+{
+	return errmap_store_from_wombat(wombat_edit_write(edit_of(e), offset, data, size));
+}
+
+static enum store_result lsm_edit_resize(struct store_edit *e, uint64_t size)
+{
+	return errmap_store_from_wombat(wombat_edit_truncate(edit_of(e), size));
+}
+
+static enum store_result lsm_edit_punch(struct store_edit *e, uint64_t offset, uint64_t size)
+{
+	return errmap_store_from_wombat(wombat_edit_punch(edit_of(e), offset, size));
+}
+
+static enum store_result lsm_edit_next(struct store_edit *e, uint64_t offset, uint64_t *out_from, uint64_t *out_to)
+{
+	return errmap_store_from_wombat(wombat_edit_next_data(edit_of(e), offset, out_from, out_to));
 }
 
 static enum store_result lsm_sync(struct store *s)
@@ -403,7 +521,10 @@ enum store_result store_lsm_new(struct wombat *db, struct store **out)
 		.close = lsm_close, .get = lsm_get, .entry_release = lsm_entry_release,
 		.prefix_exists = lsm_prefix_exists, .list_open = lsm_list_open, .list_seek = lsm_list_seek,
 		.list_next = lsm_list_next, .list_close = lsm_list_close, .scan = lsm_scan, .commit = lsm_commit,
-		.move_prefix = lsm_move_prefix, .hold = lsm_hold, .read_held = lsm_read_held, .sync = lsm_sync, .space = lsm_space,
+		.move_prefix = lsm_move_prefix, .hold = lsm_hold, .read_held = lsm_read_held,
+		.next_held = lsm_next_held, .edit_open = lsm_edit_open, .edit_close = lsm_edit_close, .edit_read = lsm_edit_read,
+		.edit_write = lsm_edit_write, .edit_resize = lsm_edit_resize, .edit_punch = lsm_edit_punch,
+		.edit_next = lsm_edit_next, .sync = lsm_sync, .space = lsm_space,
 		.max_value_size = lsm_max_value_size, .max_key_size = lsm_max_key_size, .last_error = lsm_last_error,
 	};
 	struct store_lsm *s = calloc(1, sizeof *s);

@@ -84,7 +84,7 @@ static bool show(struct wombat_iter *it, struct wombat_slice key, uint64_t tag, 
 		return false;
 	if (it->value_pin.handle)
 		lru_pin_release(&it->value_pin);
-	if ((r.elsewhere || r.in_extents) && !it->meta_only) {
+	if ((r.elsewhere || r.in_extents) && !it->meta_only && !(it->read.flags & WOMBAT_READ_AT_HAND)) {
 		s = db_value_read(it->db, it->view, it->sequence, &r, &it->read, &it->value_pin, &r.value);
 		if (s != WOMBAT_OK) {
 			set_error(it, s);

@@ -137,6 +137,7 @@ enum wombat_status db_record_from_entry(struct wombat *db, struct read_view *vie
 					uint64_t cover, struct wombat_record *out, struct record *out_elsewhere)
 {
 	bool meta_only = options && (options->flags & WOMBAT_READ_META);
+	bool at_hand = options && (options->flags & WOMBAT_READ_AT_HAND);
 	struct lru_pin pin = { 0 };
 	if (tag_kind(tag) != KIND_PUT || tag_sequence(tag) < cover)
 		return WOMBAT_NOT_FOUND;
@@ -148,7 +149,7 @@ enum wombat_status db_record_from_entry(struct wombat *db, struct read_view *vie
 		return WOMBAT_NOT_FOUND;
 	if (out_elsewhere)
 		*out_elsewhere = r;
-	else if ((r.elsewhere || r.in_extents) && !meta_only)
+	else if ((r.elsewhere || r.in_extents) && !meta_only && !at_hand)
 		s = db_value_read(db, view, sequence, &r, options, &pin, &r.value);
 	if (s != WOMBAT_OK)
 		return s;

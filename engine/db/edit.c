@@ -31,6 +31,7 @@ struct wombat_edit {
 	struct wombat_snapshot *snapshot; /* the committed state */
 	uint64_t since;                   /* no change of the key above that number is known */
 	bool exists;                      /* there is a record */
+	uint64_t record_sequence;
 	uint64_t expiry_ns;
 	struct buf attr;
 	bool in_extents;                  /* the committed value */
@@ -41,7 +42,7 @@ struct wombat_edit {
 	uint64_t size;
 	struct extent_map changes;        /* over these; without extents all of the value */
 	bool dirty;
-	enum wombat_status failed;        /* it could not go on after its last commit */
+	uint64_t committed;               /* number of its last commit, whose state is yet to be read; else 0 */
 	uint64_t *files;                  /* of the value log: one for each value that was appended or is pointed to */
 	size_t file_count, file_capacity;
 };
@@ -93,6 +94,7 @@ static enum wombat_status take_whole(struct wombat_edit *e, const struct record 
 static enum wombat_status take_record(struct wombat_edit *e, const struct wombat_record *record, const struct record *r)
 {
 	e->exists = true;
+	e->record_sequence = record->sequence;
 	e->expiry_ns = record->expiry_ns;
 	e->size = record->value_size;
 	e->in_extents = r->in_extents;
@@ -106,6 +108,13 @@ static enum wombat_status take_record(struct wombat_edit *e, const struct wombat
 	const struct extents_at at = { e->db, NULL, e->snapshot->sequence, r->extents.id };
 	extent_reader_init(&e->reader, &at);
 	return WOMBAT_OK;
+}
+
+static enum wombat_status changed(const struct wombat_edit *e)
+{
+	char text[EVENT_KEY_TEXT];
+	event_key_text(user_key(e), text);
+	return fail(WOMBAT_CONFLICT, "key \"%s\" was changed since its value was opened", text);
 }
 
 /* Reads the key's present state. WOMBAT_NOT_FOUND: it has no record. */
@@ -139,7 +148,7 @@ static void unload(struct wombat_edit *e)
 	extent_map_clear(&e->changes);
 	release_files(e, 0);
 	buf_clear(&e->attr);
-	e->base = e->size = e->expiry_ns = 0;
+	e->base = e->expiry_ns = 0;
 }
 
 enum wombat_status wombat_edit_open(struct wombat *db, unsigned keyspace, struct wombat_slice key, unsigned flags,
@@ -192,9 +201,19 @@ bool wombat_edit_is_dirty(const struct wombat_edit *e)
 	return e->dirty;
 }
 
-static enum wombat_status cannot_go_on(const struct wombat_edit *e)
+/* After a commit the state that it made is read when something is asked of it. */
+static enum wombat_status go_on(struct wombat_edit *e)
 {
-	return fail(e->failed, "the edit was committed, but could not go on: close it and begin anew");
+	uint64_t committed = e->committed;
+	if (!committed)
+		return WOMBAT_OK;
+	e->committed = 0;
+	enum wombat_status s = load(e);
+	if (s == WOMBAT_OK && e->record_sequence == committed)
+		return WOMBAT_OK;
+	unload(e);
+	e->committed = committed;
+	return s == WOMBAT_OK || s == WOMBAT_NOT_FOUND ? changed(e) : s;
 }
 
 /* ---- Reading ------------------------------------------------------------------------------- */
@@ -211,15 +230,16 @@ enum wombat_status wombat_edit_read(struct wombat_edit *e, uint64_t offset, void
 {
 	size_t left = offset >= e->size ? 0 : e->size - offset < size ? (size_t)(e->size - offset) : size;
 	uint8_t *p = out;
+	enum wombat_status s = go_on(e);
+	if (s != WOMBAT_OK)
+		return s;
 	*out_read = left;
-	if (e->failed != WOMBAT_OK)
-		return cannot_go_on(e);
 	while (left) {
 		struct extent *x = extent_map_find(&e->changes, offset);
 		bool inside = x && x->at <= offset;
 		uint64_t end = inside ? extent_end(x) : x ? x->at : UINT64_MAX;
 		size_t part = end - offset < left ? (size_t)(end - offset) : left;
-		enum wombat_status s = inside ? extent_read(e->db->values, x, offset, part, p) : read_base(e, offset, part, p);
+		s = inside ? extent_read(e->db->values, x, offset, part, p) : read_base(e, offset, part, p);
 		if (s != WOMBAT_OK)
 			return s;
 		offset += part;
@@ -244,7 +264,8 @@ static enum wombat_status next_base(struct wombat_edit *e, uint64_t offset, uint
 
 enum wombat_status wombat_edit_next_data(struct wombat_edit *e, uint64_t offset, uint64_t *out_from, uint64_t *out_to)
 {
-	while (offset < e->size) {
+	enum wombat_status s = go_on(e);
+	while (s == WOMBAT_OK && offset < e->size) {
 		const struct extent *x = extent_map_find(&e->changes, offset);
 		if (x && x->at <= offset) {
 			if (x->kind == EXTENT_HOLE) {
@@ -256,7 +277,7 @@ enum wombat_status wombat_edit_next_data(struct wombat_edit *e, uint64_t offset,
 			return WOMBAT_OK;
 		}
 		uint64_t from, to;
-		enum wombat_status s = next_base(e, offset, &from, &to);
+		s = next_base(e, offset, &from, &to);
 		if (s != WOMBAT_OK && s != WOMBAT_NOT_FOUND)
 			return s;
 		if (s == WOMBAT_OK && (!x || from < x->at)) {
@@ -264,11 +285,12 @@ enum wombat_status wombat_edit_next_data(struct wombat_edit *e, uint64_t offset,
 			*out_to = x && x->at < to ? x->at : to;
 			return WOMBAT_OK;
 		}
+		s = WOMBAT_OK;
 		if (!x)
 			break;
 		offset = x->at;
 	}
-	return WOMBAT_NOT_FOUND;
+	return s == WOMBAT_OK ? WOMBAT_NOT_FOUND : s;
 }
 
 /* ---- Changing ------------------------------------------------------------------------------ */
@@ -371,12 +393,13 @@ enum wombat_status wombat_edit_write(struct wombat_edit *e, uint64_t offset, con
 			    (unsigned long long)offset + size, (unsigned long long)limit);
 	const uint8_t *p = data;
 	uint64_t threshold = threshold_of(e);
-	if (e->failed != WOMBAT_OK)
-		return cannot_go_on(e);
+	enum wombat_status s = go_on(e);
+	if (s != WOMBAT_OK)
+		return s;
 	while (size) {
 		size_t part = size < extent_max(e) ? size : extent_max(e);
 		bool direct = threshold && part >= DIRECT_MIN && part >= threshold;
-		enum wombat_status s = direct ? write_value(e, offset, p, part) : write_bytes(e, offset, p, part);
+		s = direct ? write_value(e, offset, p, part) : write_bytes(e, offset, p, part);
 		if (s != WOMBAT_OK)
 			return s;
 		e->dirty = true;
@@ -395,7 +418,9 @@ enum wombat_status wombat_edit_truncate(struct wombat_edit *e, uint64_t size)
 	if (size > limit)
 		return fail(WOMBAT_TOO_BIG, "a value of %llu bytes is over max_value_size (%llu)", (unsigned long long)size,
 			    (unsigned long long)limit);
-	enum wombat_status s = size < e->size ? extent_map_cut(&e->changes, size, UINT64_MAX) : WOMBAT_OK;
+	enum wombat_status s = go_on(e);
+	if (s == WOMBAT_OK && size < e->size)
+		s = extent_map_cut(&e->changes, size, UINT64_MAX);
 	if (s != WOMBAT_OK)
 		return s;
 	if (e->base > size)
@@ -410,7 +435,9 @@ enum wombat_status wombat_edit_punch(struct wombat_edit *e, uint64_t offset, uin
 	if (offset >= e->size || size == 0)
 		return WOMBAT_OK;
 	uint64_t end = size > e->size - offset ? e->size : offset + size;
-	enum wombat_status s = extent_map_cut(&e->changes, offset, end);
+	enum wombat_status s = go_on(e);
+	if (s == WOMBAT_OK)
+		s = extent_map_cut(&e->changes, offset, end);
 	if (s != WOMBAT_OK)
 		return s;
 	if (e->in_extents && offset < e->base && !extent_map_add(&e->changes, offset, end - offset, EXTENT_HOLE))
@@ -433,11 +460,7 @@ static enum wombat_status guard_check(const struct write_guard *guard)
 	struct read_view *view = db_view_acquire(e->db);
 	enum wombat_status s = db_newest_change(e->db, view, buf_slice(&e->key), e->since, &newest);
 	db_view_release(view);
-	if (s != WOMBAT_OK || newest <= e->since)
-		return s;
-	char text[EVENT_KEY_TEXT];
-	event_key_text(user_key(e), text);
-	return fail(WOMBAT_CONFLICT, "key \"%s\" was changed since its value was opened", text);
+	return s == WOMBAT_OK && newest > e->since ? changed(e) : s;
 }
 
 /* In doubt, yes: it only means to wait for the next group. */
@@ -646,8 +669,6 @@ enum wombat_status wombat_edit_commit(struct wombat_edit *e, const struct wombat
 	const struct edit_guard guard = { { guard_check, guard_touched }, e };
 	struct placed_batch placed = { .count = 0 };
 	uint64_t sequence = 0;
-	if (e->failed != WOMBAT_OK)
-		return cannot_go_on(e);
 	if (!e->dirty && !info && !batch)
 		return flags & WOMBAT_SYNC ? wombat_sync(e->db) : WOMBAT_OK;
 	if (!batch)
@@ -655,6 +676,8 @@ enum wombat_status wombat_edit_commit(struct wombat_edit *e, const struct wombat
 	if (batch->move_count)
 		return fail(WOMBAT_INVALID, "a batch that moves values cannot be committed with an edit");
 	enum wombat_status s = db_check_writable(e->db);
+	if (s == WOMBAT_OK)
+		s = go_on(e);
 	if (s == WOMBAT_OK)
 		s = db_check_batch(e->db, batch);
 	if (s == WOMBAT_OK && info)
@@ -675,10 +698,6 @@ enum wombat_status wombat_edit_commit(struct wombat_edit *e, const struct wombat
 		*out_sequence = sequence;
 	release_files(e, sequence);
 	unload(e);
-	s = load(e);
-	if (s == WOMBAT_NOT_FOUND) /* Somebody deleted it meanwhile, or it has expired: the next commit finds that out. */
-		e->since = sequence;
-	else
-		e->failed = s;
+	e->committed = sequence;
 	return WOMBAT_OK;
 }

@@ -462,6 +462,8 @@ static void test_conflicts(void **state)
 {
 	(void)state;
 	struct db_world w;
+	char text[4];
+	size_t got;
 	db_world_init(&w, small);
 	db_world_put_filled(&w, "k", 100000, 1);
 	struct wombat_edit *a = edit_open(&w, "k"), *b = edit_open(&w, "k"), *fresh = edit_open(&w, "new");
@@ -477,8 +479,9 @@ static void test_conflicts(void **state)
 	assert_ok(wombat_edit_write(a, 14, "AAAA", 4));
 	commit(a);
 	assert_ok(wombat_delete(w.db, WOMBAT_USER, WOMBAT_STR("k")));
-	assert_ok(wombat_edit_write(a, 18, "late", 4));
-	assert_status(wombat_edit_commit(a, NULL, NULL, 0, NULL), WOMBAT_CONFLICT);
+	assert_status(wombat_edit_write(a, 18, "late", 4), WOMBAT_CONFLICT);
+	assert_status(wombat_edit_read(a, 0, text, 4, &got), WOMBAT_CONFLICT);
+	assert_status(wombat_edit_commit(a, &(struct wombat_put_info){ .expiry_ns = 0 }, NULL, 0, NULL), WOMBAT_CONFLICT);
 	wombat_edit_close(a);
 	wombat_edit_close(b);
 	wombat_edit_close(fresh);
@@ -548,7 +551,7 @@ static void test_move(void **state)
 	move(&w, "k", "k2", WOMBAT_OK);
 	db_world_expect(&w, WOMBAT_USER, "k", NULL);
 	settle(&w);
-	assert_int_equal(hidden_records(&w), 4); /* three extents, one owner */
+	assert_in_range(hidden_records(&w), 4, 5); /* three extents, one owner; the snapshot keeps the other */
 	assert_true(db_world_stat(&w, "value_log.bytes_total") == values);
 	move(&w, "k2", "k", WOMBAT_OK);
 	expect_either(&w, false);
@@ -609,8 +612,8 @@ static void test_with_a_batch(void **state)
 	wombat_record_release(&record);
 	wombat_batch_clear(batch);
 	assert_ok(wombat_batch_put(batch, WOMBAT_USER, WOMBAT_STR("third"), WOMBAT_STR("3"), NULL));
-	db_world_put(&w, "k", "theirs");
 	assert_ok(wombat_edit_write(e, 0, "V", 1));
+	db_world_put(&w, "k", "theirs");
 	assert_status(wombat_edit_commit(e, NULL, batch, 0, NULL), WOMBAT_CONFLICT);
 	db_world_expect(&w, WOMBAT_USER, "third", NULL);
 	wombat_edit_close(e);

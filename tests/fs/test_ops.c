@@ -640,11 +640,49 @@ static void test_read_only(void **state)
 static void test_unknown_operations(void **state)
 {
 	struct fuse_wire *w = *state;
-	struct fuse_lseek_in in = { .whence = SEEK_DATA };
-	const struct iovec lseek[] = { { &in, sizeof(in) } };
+	struct fuse_bmap_in in = { .block = 0 };
+	const struct iovec bmap[] = { { &in, sizeof(in) } };
 	uint64_t f = wire_put(w, WIRE_ROOT, "f", "");
-	assert_int_equal(wire_call(w, FUSE_LSEEK, f, lseek, 1), ENOSYS);
+	assert_int_equal(wire_call(w, FUSE_BMAP, f, bmap, 1), ENOSYS);
 	assert_int_equal(wire_call(w, 4000, f, NULL, 0), ENOSYS);
+}
+
+/* `found` is where; or the errno. */
+static void check_seek(struct fuse_wire *w, uint64_t f, uint32_t whence, uint64_t offset, int error, uint64_t found)
+{
+	struct fuse_lseek_in in = { .whence = whence, .offset = offset };
+	const struct iovec seek[] = { { &in, sizeof(in) } };
+	assert_int_equal(wire_call(w, FUSE_LSEEK, f, seek, 1), error);
+	if (!error)
+		assert_int_equal(((const struct fuse_lseek_out *)(const void *)w->reply)->offset, found);
+}
+
+static void test_seek(void **state)
+{
+	struct fuse_wire *w = *state;
+	uint64_t f = wire_put(w, WIRE_ROOT, "f", "text"), empty = wire_put(w, WIRE_ROOT, "empty", "");
+	for (int round = 0; round < 2; round++) {
+		check_seek(w, f, SEEK_DATA, 1, 0, 1);
+		check_seek(w, f, SEEK_HOLE, 1, 0, 4);
+		check_seek(w, f, SEEK_DATA, 4, ENXIO, 0);
+		check_seek(w, f, SEEK_HOLE, 4, ENXIO, 0);
+		check_seek(w, f, SEEK_SET, 0, EINVAL, 0);
+		check_seek(w, empty, SEEK_DATA, 0, ENXIO, 0);
+		wire_reopen(w);
+		f = wire_walk(w, "f");
+		empty = wire_walk(w, "empty");
+	}
+	/* Beyond what is staged it has holes, before and after it is stored. */
+	assert_int_equal(wire_truncate(w, f, 5 << 20), 0);
+	for (int round = 0; round < 2; round++) {
+		check_seek(w, f, SEEK_DATA, 0, 0, 0);
+		check_seek(w, f, SEEK_HOLE, 0, 0, 4);
+		check_seek(w, f, SEEK_DATA, 4, ENXIO, 0);
+		check_seek(w, f, SEEK_HOLE, 5000, 0, 5000);
+		check_seek(w, f, SEEK_HOLE, 5 << 20, ENXIO, 0);
+		wire_reopen(w);
+		f = wire_walk(w, "f");
+	}
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, wire_setup, wire_teardown)
@@ -678,7 +716,7 @@ int main(void)
 		TEST(test_control_directory),
 		TEST(test_control_listing),
 		TEST(test_read_only),
-		TEST(test_unknown_operations),
+		TEST(test_seek), TEST(test_unknown_operations),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
