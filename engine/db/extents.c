@@ -7,6 +7,8 @@
 enum {
 	KNOWN_EXTENTS = 256,       /* of a reader at a time */
 	KNOWN_BYTES = 1 << 20,     /* of what is inline among them */
+	READ_AHEAD = 8 << 20,
+	READ_AHEAD_MIN = 32 << 10, /* smaller reads come from whoever looks here and there */
 };
 static const uint64_t FETCH_MAX = UINT64_C(4) << 30; /* more is not a value to be held in memory */
 
@@ -191,9 +193,29 @@ static enum wombat_status look_at(struct extent_reader *r, uint64_t offset)
 	return s;
 }
 
+/* A read that goes on where the last one ended is followed by more: the disk is told of those that are known. */
+static void read_ahead(struct extent_reader *r, uint64_t offset, uint64_t end)
+{
+	bool goes_on = r->next == offset;
+	r->next = end;
+	if (!goes_on)
+		r->ahead = 0;
+	if (!goes_on || r->ahead >= end + READ_AHEAD / 2)
+		return;
+	const struct extent *e = extent_map_find(&r->known, r->ahead > end ? r->ahead : end);
+	for (; e && e->at < end + READ_AHEAD; e = extent_map_next(&r->known, e)) {
+		uint64_t skip = end > e->at ? end - e->at : 0;
+		if (e->kind == EXTENT_VALUE)
+			vlog_prefetch(r->at.db->values, e->pointer.file, e->pointer.offset + e->part_at + skip, e->size - skip);
+		r->ahead = extent_end(e);
+	}
+}
+
 enum wombat_status extent_reader_read(struct extent_reader *r, uint64_t offset, size_t size, void *out)
 {
 	uint8_t *p = out;
+	if (size >= READ_AHEAD_MIN)
+		read_ahead(r, offset, offset + size);
 	while (size) {
 		enum wombat_status s = look_at(r, offset);
 		if (s != WOMBAT_OK)

@@ -64,6 +64,7 @@ struct extent_reader {
 	struct extents_at at;
 	struct extent_map known;
 	uint64_t known_from, known_to; /* of this range all extents are known */
+	uint64_t next, ahead;          /* where the last read ended, and up to where reads to come were announced */
 	uint64_t *files;               /* of the value log, pinned: those that known extents point to */
 	size_t file_count, file_capacity;
 };

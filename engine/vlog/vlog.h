@@ -59,6 +59,9 @@ enum vlog_read_flags {
 MUST_CHECK enum wombat_status vlog_read(struct vlog *v, const struct value_pointer *p, unsigned flags,
 	struct lru_pin *pin, struct wombat_slice *out);
 
+/* A hint that bytes of a file will be read soon. */
+void vlog_prefetch(struct vlog *v, uint64_t file, uint64_t offset, uint64_t size);
+
 /* Keeps a file from being removed, until as many vlog_unpin(). False: there is no such file. */
 bool vlog_pin(struct vlog *v, uint64_t file);
 void vlog_unpin(struct vlog *v, uint64_t file);

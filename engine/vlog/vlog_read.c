@@ -206,18 +206,23 @@ static void note_verified(struct vlog_value *value, uint64_t begin, uint64_t end
 		atomic_store_explicit(&value->verified[i], 1, memory_order_relaxed);
 }
 
+void vlog_prefetch(struct vlog *v, uint64_t file, uint64_t offset, uint64_t size)
+{
+	struct lru_handle *h;
+	if (acquire_reader(v, file, &h) != WOMBAT_OK)
+		return; /* The read will tell. */
+	struct open_file *o = lru_value(h);
+	o->env->calls->reader_prefetch(o->reader, offset, (size_t)size);
+	lru_release(v->readers, h);
+}
+
 /* What comes after a read that went on where the last one ended is asked for now, so that the disk works meanwhile. */
 static void read_ahead(struct vlog_value *value, uint64_t offset, uint64_t end)
 {
 	const struct value_pointer *p = &value->pointer;
-	struct lru_handle *h;
 	bool goes_on = atomic_exchange_explicit(&value->next, end, memory_order_relaxed) == offset;
-	if (!goes_on || end >= p->size || acquire_reader(value->log, p->file, &h) != WOMBAT_OK)
-		return;
-	uint64_t left = p->size - end;
-	struct open_file *o = lru_value(h);
-	o->env->calls->reader_prefetch(o->reader, p->offset + end, left < READ_AHEAD ? (size_t)left : READ_AHEAD);
-	lru_release(value->log->readers, h);
+	if (goes_on && end < p->size)
+		vlog_prefetch(value->log, p->file, p->offset + end, p->size - end < READ_AHEAD ? p->size - end : READ_AHEAD);
 }
 
 enum wombat_status vlog_value_read(struct vlog_value *value, uint64_t offset, size_t size, void *out)
