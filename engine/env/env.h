@@ -72,6 +72,12 @@ struct env_calls {
 	/* Stores bytes at an offset by a system call instead of through the map: what is synced at once is synced three
 	 * times as fast so, since no page of the map has to be made writable and protected again. */
 	enum wombat_status (*segment_write)(struct env_segment *s, uint64_t offset, const void *data, size_t size);
+	/* A hint that all of a range will be stored through the map soon: its pages are made writable together, which costs
+	 * less than a fault for each. */
+	void (*segment_expect)(struct env_segment *s, uint64_t offset, size_t size);
+	/* A hint that nothing more is stored through the map in the pages that lie in a range: the next sync need not
+	 * interrupt every processor that the process runs on for each page that it protects. */
+	void (*segment_rest)(struct env_segment *s, uint64_t from, uint64_t to);
 	/* Makes the stored bytes durable: one fdatasync. */
 	enum wombat_status (*segment_sync)(struct env_segment *s);
 	void (*segment_close)(struct env_segment *s); /* NULL is fine */

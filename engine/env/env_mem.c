@@ -457,6 +457,20 @@ static enum wombat_status mem_segment_write(struct env_segment *segment, uint64_
 	return status;
 }
 
+static void mem_segment_expect(struct env_segment *segment, uint64_t offset, size_t size)
+{
+	(void)segment;
+	(void)offset;
+	(void)size;
+}
+
+static void mem_segment_rest(struct env_segment *segment, uint64_t from, uint64_t to)
+{
+	(void)segment;
+	(void)from;
+	(void)to;
+}
+
 static enum wombat_status mem_segment_sync(struct env_segment *segment)
 {
 	struct mem_segment *s = (struct mem_segment *)segment;
@@ -809,6 +823,8 @@ static const struct env_calls mem_calls = {
 	.reader_close = mem_reader_close,
 	.segment_open = mem_segment_open,
 	.segment_write = mem_segment_write,
+	.segment_expect = mem_segment_expect,
+	.segment_rest = mem_segment_rest,
 	.segment_sync = mem_segment_sync,
 	.segment_close = mem_segment_close,
 	.rename = mem_rename,

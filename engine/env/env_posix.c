@@ -455,6 +455,28 @@ static enum wombat_status posix_segment_write(struct env_segment *segment, uint6
 	return write_at(s->fd, s->path, data, size, offset);
 }
 
+static void posix_segment_expect(struct env_segment *segment, uint64_t offset, size_t size)
+{
+#ifdef MADV_POPULATE_WRITE
+	uint64_t begin = offset & ~(uint64_t)(DIRECT_ALIGN - 1);
+	if (begin < segment->size)
+		madvise(segment->base + begin, size < segment->size - begin ? size : segment->size - begin, MADV_POPULATE_WRITE);
+#else
+	(void)segment;
+	(void)offset;
+	(void)size;
+#endif
+}
+
+static void posix_segment_rest(struct env_segment *segment, uint64_t from, uint64_t to)
+{
+	from = (from + DIRECT_ALIGN - 1) & ~(uint64_t)(DIRECT_ALIGN - 1);
+	to &= ~(uint64_t)(DIRECT_ALIGN - 1);
+	/* Of a shared map: what was stored stays in the page cache. */
+	if (from < to)
+		madvise(segment->base + from, to - from, MADV_DONTNEED);
+}
+
 static enum wombat_status posix_segment_sync(struct env_segment *segment)
 {
 	struct posix_segment *s = (struct posix_segment *)segment;
@@ -695,6 +717,8 @@ struct env *env_posix(void)
 		.reader_close = posix_reader_close,
 		.segment_open = posix_segment_open,
 		.segment_write = posix_segment_write,
+		.segment_expect = posix_segment_expect,
+		.segment_rest = posix_segment_rest,
 		.segment_sync = posix_segment_sync,
 		.segment_close = posix_segment_close,
 		.rename = posix_rename,

@@ -16,6 +16,7 @@ struct wal_segment {
 	uint32_t last_epoch;   /* of its last record */
 	uint64_t used;         /* where the next record goes */
 	bool dirty;            /* writer: holds records that may not be durable */
+	uint64_t rested;       /* writer, who syncs: no store comes before it any more, and the map knows */
 
 	/* Reader. */
 	uint64_t last_sequence;   /* of the records up to `used`; 0: none */

@@ -17,7 +17,7 @@
 #include "engine/wal/wal_reader.h"
 #include "engine/wal/wal_segment.h"
 
-enum { PAGE = 4096, WRITTEN_MAX = 16384 };
+enum { PAGE = 4096, WRITTEN_MAX = 16384, EXPECTED = 256 << 10 };
 
 struct wal_writer {
 	/* Fixed after open. */
@@ -31,12 +31,15 @@ struct wal_writer {
 	/* The appending thread's alone. */
 	struct wal_segment *current;
 	bool sync_next;                /* the next record will be synced at once */
+	uint64_t expected;             /* up to that offset of the current segment stores were announced */
 
 	/* Stored by the appending thread. Release: the record is in the segment before the number is seen, so a sync that
 	 * read it covers the record. */
 	atomic_uint_fast64_t appended_sequence;
 	atomic_uint_fast64_t appended_bytes;
 	/* Relaxed: figures and hints. */
+	atomic_uint_fast64_t current_used;  /* of the current segment, or of the one before */
+	atomic_uint_fast64_t bytes_at_sync; /* appended_bytes as of the begin of the newest sync */
 	atomic_uint_fast64_t records, syncs, sync_ns, rotations, segment_bytes, durable_sequence;
 	atomic_uint epoch;
 	atomic_bool wants_spare;
@@ -171,6 +174,8 @@ static enum wombat_status rotate(struct wal_writer *w, uint64_t record)
 	s->first_epoch = s->last_epoch = epoch;
 	s->used = WAL_SEGMENT_HEADER_SIZE;
 	s->dirty = true;
+	s->rested = 0;
+	atomic_store_explicit(&w->current_used, 0, memory_order_relaxed);
 	struct wal_segment **end = &w->live;
 	while (*end)
 		end = &(*end)->next;
@@ -178,6 +183,7 @@ static enum wombat_status rotate(struct wal_writer *w, uint64_t record)
 	atomic_store_explicit(&w->epoch, epoch, memory_order_relaxed);
 	mutex_unlock(&w->mu);
 	w->current = s;
+	w->expected = 0;
 	atomic_fetch_add_explicit(&w->rotations, 1, memory_order_relaxed);
 	return WOMBAT_OK;
 }
@@ -287,6 +293,17 @@ void wal_writer_sync_next(struct wal_writer *w, bool will_sync)
 	w->sync_next = will_sync;
 }
 
+/* Pages are made ready many at a time when many are filled: between syncs that are far apart. Else the pages would be
+ * written to the disk as they are. */
+static void expect(struct wal_writer *w, const struct wal_segment *s, uint64_t size)
+{
+	uint64_t since = atomic_load_explicit(&w->appended_bytes, memory_order_relaxed) -
+			 atomic_load_explicit(&w->bytes_at_sync, memory_order_relaxed);
+	w->expected = s->used + size + EXPECTED;
+	if (since >= EXPECTED)
+		w->env->calls->segment_expect(s->map, s->used, (size_t)(w->expected - s->used));
+}
+
 enum wombat_status wal_writer_append(struct wal_writer *w, uint64_t sequence, uint64_t time_ns, uint32_t count,
 				     const struct wombat_slice *pieces, size_t piece_count, uint32_t *out_epoch)
 {
@@ -311,6 +328,8 @@ enum wombat_status wal_writer_append(struct wal_writer *w, uint64_t sequence, ui
 	bool written = w->sync_next && size <= sizeof room;
 	if (written)
 		record = room;
+	else if (s->used + size > w->expected)
+		expect(w, s, size);
 	uint8_t *p = record;
 	put_u32(p + 4, (uint32_t)payload);
 	put_u32(p + 8, epoch);
@@ -335,6 +354,7 @@ enum wombat_status wal_writer_append(struct wal_writer *w, uint64_t sequence, ui
 			return status;
 	}
 	s->used += size;
+	atomic_store_explicit(&w->current_used, s->used, memory_order_relaxed);
 	atomic_store_explicit(&w->records, atomic_load_explicit(&w->records, memory_order_relaxed) + 1, memory_order_relaxed);
 	if (count)
 		atomic_store_explicit(&w->appended_sequence, sequence + count - 1, memory_order_release);
@@ -352,6 +372,15 @@ static enum wombat_status sync_failure_locked(const struct wal_writer *w)
 	return fail(w->failed, "%s", w->failure);
 }
 
+static void rest(struct wal_writer *w, struct wal_segment *s, uint64_t to)
+{
+	enum { WORTH = 64 << 10 };
+	if (to < s->rested + WORTH)
+		return;
+	w->env->calls->segment_rest(s->map, s->rested, to);
+	s->rested = to;
+}
+
 /* Syncs the segments, oldest first. Called by the one syncing thread, with the
  * lock, which is dropped around each sync. */
 static enum wombat_status sync_segments_locked(struct wal_writer *w) REQUIRES(&w->mu);
@@ -364,6 +393,8 @@ static enum wombat_status sync_segments_locked(struct wal_writer *w)
 		bool last = s->next == NULL;
 		mutex_unlock(&w->mu);
 		uint64_t begin = w->env->calls->monotonic_ns(w->env);
+		/* Of the current one what is known to be behind us; in doubt less. */
+		rest(w, s, last ? atomic_load_explicit(&w->current_used, memory_order_relaxed) : s->map->size);
 		enum wombat_status status = w->env->calls->segment_sync(s->map);
 		atomic_fetch_add_explicit(&w->sync_ns, w->env->calls->monotonic_ns(w->env) - begin, memory_order_relaxed);
 		atomic_fetch_add_explicit(&w->syncs, 1, memory_order_relaxed);
@@ -393,6 +424,7 @@ enum wombat_status wal_writer_sync(struct wal_writer *w)
 	}
 	w->syncing = true;
 	uint64_t bytes = atomic_load_explicit(&w->appended_bytes, memory_order_acquire);
+	atomic_store_explicit(&w->bytes_at_sync, bytes, memory_order_relaxed);
 	uint64_t sequence = atomic_load_explicit(&w->appended_sequence, memory_order_acquire);
 	if (w->before_sync) {
 		mutex_unlock(&w->mu);
