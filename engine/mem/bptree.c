@@ -257,6 +257,7 @@ static bool node_takes(const struct bptree_node *n, uint64_t order, const struct
 enum wombat_status bptree_init(struct bptree *t, struct arena *arena)
 {
 	t->arena = arena;
+	t->right = NULL;
 	struct bptree_node *root = root_new(t, NULL, 0);
 	if (!root)
 		return fail_no_memory();
@@ -407,14 +408,46 @@ static struct bptree_entry *entry_new(struct bptree *t, struct wombat_slice key,
 	return e;
 }
 
+/* Adds the entry to a leaf that has room and takes it. */
+static void add_entry(struct bptree_node *leaf, uint64_t order, unsigned at, const struct bptree_entry *e)
+{
+	unsigned slot = leaf->used++;
+	leaf->slots[slot] = slot_make(leaf, e);
+	node_publish(leaf, order_insert(order, at, slot));
+}
+
+/* Behind all that is there, as keys mostly are that come in order: without a descent. False: not so, or no room. */
+static bool append_entry(struct bptree *t, const struct bptree_entry *e)
+{
+	struct bptree_node *leaf = t->right;
+	if (!leaf || leaf->used >= SLOTS)
+		return false;
+	uint64_t order = atomic_load_explicit(&leaf->order, memory_order_relaxed);
+	unsigned count = order_count(order);
+	if (!count || !node_takes(leaf, order, e))
+		return false;
+	const struct slot *last = &leaf->slots[order_slot(order, count - 1)];
+	uint64_t prefix = prefix_of(entry_key(e), leaf->skip);
+	if (prefix < last->prefix ||
+	    (prefix == last->prefix && compare_entry(last->to, entry_key(e), e->tag) >= 0))
+		return false;
+	add_entry(leaf, order, count, e);
+	return true;
+}
+
 enum wombat_status bptree_insert(struct bptree *t, struct wombat_slice key, uint64_t tag, struct wombat_slice value,
 				 uint8_t **out_value)
 {
 	struct step path[BPTREE_MAX_DEPTH];
 	unsigned depth = 0;
+	bool rightmost = true; /* A leaf that lacks its upper bound may be an older one, that stayed as it was. */
 	struct bptree_entry *e = entry_new(t, key, tag, value);
 	if (!e)
 		return fail_no_memory();
+	if (out_value)
+		*out_value = e->bytes + key.size;
+	if (append_entry(t, e))
+		return WOMBAT_OK;
 	/* Relaxed: this thread stored all that it loads here. */
 	struct bptree_node *n = atomic_load_explicit(&t->root, memory_order_relaxed);
 	for (; !n->leaf; depth++) {
@@ -422,15 +455,14 @@ enum wombat_status bptree_insert(struct bptree *t, struct wombat_slice key, uint
 		unsigned at = child_search(n, order, key, tag);
 		assert(depth < BPTREE_MAX_DEPTH);
 		path[depth] = (struct step){ n, at };
+		rightmost &= at + 1 == order_count(order);
 		n = (struct bptree_node *)(uintptr_t)n->slots[order_slot(order, at)].to;
 		prefetch_node(n);
 	}
 	uint64_t order = atomic_load_explicit(&n->order, memory_order_relaxed);
 	unsigned at = leaf_search(n, order, key, tag);
 	if (n->used < SLOTS && node_takes(n, order, e)) {
-		unsigned slot = n->used++;
-		n->slots[slot] = slot_make(n, e);
-		node_publish(n, order_insert(order, at, slot));
+		add_entry(n, order, at, e);
 	} else {
 		struct replacement r;
 		enum wombat_status s = split_leaf(t, n, at, e, &r);
@@ -438,9 +470,10 @@ enum wombat_status bptree_insert(struct bptree *t, struct wombat_slice key, uint
 			s = replace_child(t, path, depth, &r);
 		if (s != WOMBAT_OK)
 			return s;
+		n = r.nodes[r.count - 1];
 	}
-	if (out_value)
-		*out_value = e->bytes + key.size;
+	if (rightmost)
+		t->right = n;
 	return WOMBAT_OK;
 }
 

@@ -27,6 +27,7 @@ struct bptree_node;
 struct bptree {
 	_Atomic(struct bptree_node *) root;
 	struct arena *arena; /* borrowed: nodes and entries live there */
+	struct bptree_node *right; /* the writer's: the rightmost leaf, where ascending keys arrive; NULL: not known */
 };
 
 MUST_CHECK enum wombat_status bptree_init(struct bptree *t, struct arena *arena);
