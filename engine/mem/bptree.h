@@ -47,6 +47,7 @@ enum { BPTREE_MAX_DEPTH = 16 };
 struct bptree_iter {
 	struct iter base;
 	const struct bptree *tree;
+	const struct bptree_node *next_leaf; /* behind the one that it is in, while it moves forward; NULL: not known */
 	unsigned depth;
 	struct {
 		const struct bptree_node *node;
