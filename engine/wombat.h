@@ -331,6 +331,28 @@ WOMBAT_API struct wombat_snapshot *wombat_snapshot_new(struct wombat *db);
 WOMBAT_API void wombat_snapshot_release(struct wombat *db, struct wombat_snapshot *snapshot);
 WOMBAT_API uint64_t wombat_snapshot_sequence(const struct wombat_snapshot *snapshot);
 
+/*
+ * Snapshots with names last until they are dropped, over crashes and opens too. Making one costs a sync, whatever the size
+ * of the database; from then on what it shows takes its space. A record with an expiry goes from it when its time comes.
+ * A checkpoint and a backup have those that the database had.
+ */
+struct wombat_snapshot_info {
+	const char *name;  /* valid during the call */
+	uint64_t sequence; /* of the state */
+	uint64_t time_ns;  /* of its making, since 1970 */
+};
+/* The state as of now, durable when it returns. `name`: 1 to 255 bytes, no '/', and no '.' in front. WOMBAT_EXISTS: there is
+ * one of that name. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_snapshot_create(struct wombat *db, const char *name);
+/* For reading, until it is released; it stays readable when the name is dropped meanwhile. WOMBAT_NOT_FOUND. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_snapshot_open(struct wombat *db, const char *name,
+	struct wombat_snapshot **out_snapshot);
+/* WOMBAT_NOT_FOUND: there is none of that name. Its space comes back with compactions. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_snapshot_drop(struct wombat *db, const char *name);
+/* Calls `each` with every one, the oldest first; it must not call functions of snapshots with names. */
+WOMBAT_API void wombat_snapshot_list(struct wombat *db,
+	void (*each)(void *arg, const struct wombat_snapshot_info *info), void *arg);
+
 /* ---- Iterate ------------------------------------------------------------------------------- */
 
 /* Moves over one keyspace's live records in key order, on the state as of its creation. */

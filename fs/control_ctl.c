@@ -7,16 +7,18 @@
  *     pause, resume       start no compactions in between
  *     checkpoint DIR      make DIR a database with the same content (an absolute path)
  *     backup DIR          add a backup to the backup directory DIR (an absolute path)
+ *     snapshot NAME       keep the present state under a name; drop-snapshot NAME: no longer
  *
  * Keys are bytes as they are; a blank, a newline or a backslash in one is written as three octal digits (\040).
  * All lines of a write are read before the first is done. They are done in order, and the write returns when
- * the last is, or with the error of the first that fails.
+ * the last is, or with the error of the first that fails. What makes a copy or a snapshot commits first what is staged.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fs/control_impl.h"
+#include "fs/file.h"
 
 enum { WORDS_MAX = 3 };
 
@@ -42,14 +44,34 @@ static enum wombat_status run_flush(struct mount *m, const struct command *c)
 	return wombat_flush(m->db);
 }
 
+/* Files that are open and changed: what is seen on the mount is what is kept. */
+static enum wombat_status commit_staged(struct mount *m)
+{
+	pthread_mutex_lock(&m->nodes->mu);
+	int error = file_commit_all(m);
+	pthread_mutex_unlock(&m->nodes->mu);
+	switch (error) {
+	case 0:
+		return WOMBAT_OK;
+	case ENOSPC:
+		return WOMBAT_NO_SPACE;
+	case ENOMEM:
+		return WOMBAT_NO_MEMORY;
+	default:
+		return WOMBAT_IO;
+	}
+}
+
 static enum wombat_status run_checkpoint(struct mount *m, const struct command *c)
 {
-	return wombat_checkpoint(m->db, c->words[1]);
+	enum wombat_status s = commit_staged(m);
+	return s == WOMBAT_OK ? wombat_checkpoint(m->db, c->words[1]) : s;
 }
 
 static enum wombat_status run_backup(struct mount *m, const struct command *c)
 {
-	return wombat_backup_create(m->db, c->words[1], NULL);
+	enum wombat_status s = commit_staged(m);
+	return s == WOMBAT_OK ? wombat_backup_create(m->db, c->words[1], NULL) : s;
 }
 
 static enum wombat_status run_compact(struct mount *m, const struct command *c)
@@ -83,6 +105,18 @@ static enum wombat_status run_resume(struct mount *m, const struct command *c)
 	return WOMBAT_OK;
 }
 
+/* A word may hold a NUL byte, which no name of a snapshot does. */
+static enum wombat_status run_snapshot(struct mount *m, const struct command *c)
+{
+	enum wombat_status s = strlen(c->words[1]) == c->sizes[1] ? commit_staged(m) : WOMBAT_INVALID;
+	return s == WOMBAT_OK ? wombat_snapshot_create(m->db, c->words[1]) : s;
+}
+
+static enum wombat_status run_drop_snapshot(struct mount *m, const struct command *c)
+{
+	return strlen(c->words[1]) == c->sizes[1] ? wombat_snapshot_drop(m->db, c->words[1]) : WOMBAT_INVALID;
+}
+
 static const struct verb verbs[] = {
 	{ "flush", 1, run_flush, false },
 	{ "compact", 1, run_compact, false },
@@ -91,10 +125,12 @@ static const struct verb verbs[] = {
 	{ "resume", 1, run_resume, false },
 	{ "checkpoint", 2, run_checkpoint, true },
 	{ "backup", 2, run_backup, true },
+	{ "snapshot", 2, run_snapshot, false },
+	{ "drop-snapshot", 2, run_drop_snapshot, false },
 };
 enum { VERB_COUNT = sizeof(verbs) / sizeof(verbs[0]) };
 
-static const char usage[] = "flush, compact [FROM TO], pause, resume, checkpoint DIR, backup DIR";
+static const char usage[] = "flush, compact [FROM TO], pause, resume, checkpoint DIR, backup DIR, snapshot NAME, drop-snapshot NAME";
 
 /* The daemon's own directory is nobody's. */
 static bool is_absolute_path(const struct command *c)

@@ -5,7 +5,7 @@ _wombat() {
 	_init_completion -n = || return
 
 	if [ "$cword" -eq 1 ]; then
-		mapfile -t COMPREPLY < <(compgen -W 'get put del scan list stats check compact dump load estimate checkpoint backup backups restore version help' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'get put del scan list stats check compact dump load estimate checkpoint backup backups restore snapshot version help' -- "$cur")
 		return
 	fi
 	case $prev in
@@ -18,12 +18,12 @@ _wombat() {
 		_filedir
 		return
 		;;
-	--keyspace | --limit | --delete | --number | --ttl | --prefix | --from | --to)
+	--keyspace | --snapshot | --limit | --delete | --number | --ttl | --prefix | --from | --to)
 		return
 		;;
 	esac
 	if [[ $cur == -* ]]; then
-		local options='--option --keyspace --hex'
+		local options='--option --keyspace --hex --snapshot'
 		case ${words[1]} in
 		get) options+=' --meta --output' ;;
 		put) options+=' --file --ttl --sync' ;;
@@ -34,6 +34,7 @@ _wombat() {
 		check) options+=' --quiet' ;;
 		backups) options+=' --verify --delete' ;;
 		restore) options+=' --number' ;;
+		snapshot) options+=' --drop' ;;
 		help) options='' ;;
 		esac
 		mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")

@@ -149,6 +149,9 @@ struct wombat {
 	struct mutex snapshots_mu;
 	struct wombat_snapshot snapshots; /* ring's head, oldest next; guarded by snapshots_mu */
 	size_t snapshot_count;
+	bool snapshots_known;             /* guarded by snapshots_mu: those with names are in the ring */
+	struct mutex named_mu;
+	struct named_snapshot *named;     /* guarded by named_mu */
 
 	/* Ids of values in extents whose head was dropped. */
 	struct mutex sweep_mu;
@@ -310,8 +313,18 @@ enum wombat_status db_note_obsolete_locked(struct wombat *db, const struct versi
 /* Ascending sequences that must stay readable, the newest state's last; from mem_alloc. */
 MUST_CHECK enum wombat_status db_snapshot_list(struct wombat *db, uint64_t **out, size_t *out_count);
 
+/* A snapshot of a state that is kept already. NULL: out of memory. */
+struct wombat_snapshot *db_snapshot_at(struct wombat *db, uint64_t sequence);
+
 /* The oldest sequence that must stay readable. */
 uint64_t db_oldest_snapshot(struct wombat *db);
+
+/* ---- snapshot_named.c ---- */
+
+/* At open, when there is a view and nothing runs in the background yet. */
+MUST_CHECK enum wombat_status db_named_snapshots_load(struct wombat *db);
+void db_named_snapshots_free(struct wombat *db);
+size_t db_named_snapshot_count(struct wombat *db);
 
 /* ---- checkpoint.c ---- */
 

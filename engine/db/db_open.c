@@ -265,6 +265,8 @@ static enum wombat_status start(struct wombat *db)
 	if (s == WOMBAT_OK)
 		db_state_changed_locked(db);
 	mutex_unlock(&db->state_mu);
+	if (s == WOMBAT_OK)
+		s = db_named_snapshots_load(db);
 	if (s != WOMBAT_OK || db->read_only)
 		return s;
 	struct scheduler_work work = { db_background_run, db };
@@ -298,6 +300,7 @@ static struct wombat *db_alloc(struct env *env, const char *dir, unsigned flags)
 	mutex_init(&db->state_mu, LOCK_RANK_STATE);
 	mutex_init(&db->view_mu, LOCK_RANK_VIEW);
 	mutex_init(&db->snapshots_mu, LOCK_RANK_SNAPSHOTS);
+	mutex_init(&db->named_mu, LOCK_RANK_CONTROL);
 	extents_sweep_init(db);
 	condition_init(&db->state_changed);
 	throttle_init(&db->compaction_throttle, env, 0);
@@ -314,6 +317,7 @@ static struct wombat *db_alloc(struct env *env, const char *dir, unsigned flags)
 
 static void db_free(struct wombat *db)
 {
+	db_named_snapshots_free(db);
 	db_view_release(db->view);
 	for (size_t i = 0; i < db->waiting_count; i++)
 		memtable_unref(db->waiting[i].table);
@@ -335,6 +339,7 @@ static void db_free(struct wombat *db)
 	mutex_done(&db->state_mu);
 	mutex_done(&db->view_mu);
 	mutex_done(&db->snapshots_mu);
+	mutex_done(&db->named_mu);
 	extents_sweep_done(db);
 	event_log_free(db->log);
 	mem_free(db->obsolete);

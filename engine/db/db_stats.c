@@ -281,6 +281,7 @@ enum wombat_status wombat_stats(struct wombat *db, void (*each)(void *arg, const
 	size_t snapshots = db->snapshot_count;
 	mutex_unlock(&db->snapshots_mu);
 	gauge(&e, "snapshots", snapshots, "Snapshots that are held");
+	gauge(&e, "snapshots_named", db_named_snapshot_count(db), "Those of them that have names");
 	gauge(&e, "sequence", atomic_load_explicit(&db->visible_sequence, memory_order_relaxed),
 	      "Sequence number of the newest change");
 	gauge(&e, "uptime_ns", db->env->calls->monotonic_ns(db->env) - db->opened_ns, "Time since open");

@@ -8,6 +8,18 @@
 #include "engine/base/alloc.h"
 #include "engine/db/db_impl.h"
 
+/* Before `next` in the ring. */
+static void add_locked(struct wombat *db, struct wombat_snapshot *snapshot, struct wombat_snapshot *next)
+	REQUIRES(&db->snapshots_mu);
+static void add_locked(struct wombat *db, struct wombat_snapshot *snapshot, struct wombat_snapshot *next)
+{
+	snapshot->prev = next->prev;
+	snapshot->next = next;
+	next->prev->next = snapshot;
+	next->prev = snapshot;
+	db->snapshot_count++;
+}
+
 struct wombat_snapshot *wombat_snapshot_new(struct wombat *db)
 {
 	struct wombat_snapshot *snapshot = mem_alloc(sizeof *snapshot);
@@ -17,12 +29,24 @@ struct wombat_snapshot *wombat_snapshot_new(struct wombat *db)
 	}
 	mutex_lock(&db->snapshots_mu);
 	snapshot->sequence = atomic_load_explicit(&db->visible_sequence, memory_order_acquire);
-	struct wombat_snapshot *head = &db->snapshots;
-	snapshot->prev = head->prev;
-	snapshot->next = head;
-	head->prev->next = snapshot;
-	head->prev = snapshot;
-	db->snapshot_count++;
+	add_locked(db, snapshot, &db->snapshots);
+	mutex_unlock(&db->snapshots_mu);
+	return snapshot;
+}
+
+struct wombat_snapshot *db_snapshot_at(struct wombat *db, uint64_t sequence)
+{
+	struct wombat_snapshot *snapshot = mem_alloc(sizeof *snapshot);
+	if (!snapshot) {
+		fail_no_memory();
+		return NULL;
+	}
+	snapshot->sequence = sequence;
+	mutex_lock(&db->snapshots_mu);
+	struct wombat_snapshot *next = db->snapshots.next;
+	while (next != &db->snapshots && next->sequence < sequence)
+		next = next->next;
+	add_locked(db, snapshot, next);
 	mutex_unlock(&db->snapshots_mu);
 	return snapshot;
 }
@@ -49,7 +73,9 @@ enum wombat_status db_snapshot_list(struct wombat *db, uint64_t **out, size_t *o
 	mutex_lock(&db->snapshots_mu);
 	uint64_t *list = mem_alloc((db->snapshot_count + 1) * sizeof *list);
 	size_t count = 0;
-	if (list) {
+	if (list && !db->snapshots_known) {
+		list[count++] = 0; /* Nothing is older than what somebody may need. */
+	} else if (list) {
 		for (struct wombat_snapshot *s = db->snapshots.next; s != &db->snapshots; s = s->next)
 			if (count == 0 || list[count - 1] != s->sequence)
 				list[count++] = s->sequence;
@@ -68,7 +94,7 @@ enum wombat_status db_snapshot_list(struct wombat *db, uint64_t **out, size_t *o
 uint64_t db_oldest_snapshot(struct wombat *db)
 {
 	mutex_lock(&db->snapshots_mu);
-	uint64_t oldest = db->snapshot_count ? db->snapshots.next->sequence :
+	uint64_t oldest = !db->snapshots_known ? 0 : db->snapshot_count ? db->snapshots.next->sequence :
 			  atomic_load_explicit(&db->visible_sequence, memory_order_acquire);
 	mutex_unlock(&db->snapshots_mu);
 	return oldest;

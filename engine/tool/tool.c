@@ -67,12 +67,13 @@ int complain_usage(const struct tool *t)
 
 /* ---- The command line ---- */
 
-enum { OPTION_OPTION = TOOL_OPTIONS_COMMON, OPTION_KEYSPACE, OPTION_HEX, MAX_OPTIONS = 32 };
+enum { OPTION_OPTION = TOOL_OPTIONS_COMMON, OPTION_KEYSPACE, OPTION_HEX, OPTION_SNAPSHOT, MAX_OPTIONS = 32 };
 
 static const struct option common_options[] = {
 	{ "option", required_argument, NULL, OPTION_OPTION },
 	{ "keyspace", required_argument, NULL, OPTION_KEYSPACE },
 	{ "hex", no_argument, NULL, OPTION_HEX },
+	{ "snapshot", required_argument, NULL, OPTION_SNAPSHOT },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -99,6 +100,9 @@ static int take_common(struct tool *t, int option)
 		if (number == 0)
 			return complain(TOOL_USAGE, "--keyspace wants a number from 1 to %d.", WOMBAT_KEYSPACE_MAX);
 		t->keyspace = (unsigned)number;
+		return 0;
+	case OPTION_SNAPSHOT:
+		t->snapshot_name = optarg;
 		return 0;
 	default:
 		t->hex = true;
@@ -167,10 +171,20 @@ int tool_number(const char *what, const char *text, uint64_t max, uint64_t *out_
 
 /* ---- Opening ---- */
 
+static int open_snapshot(struct tool *t)
+{
+	if (!t->snapshot_name)
+		return 0;
+	enum wombat_status s = wombat_snapshot_open(t->db, t->snapshot_name, &t->snapshot);
+	return s == WOMBAT_OK ? 0 : complain_status(s);
+}
+
 int tool_open(struct tool *t, unsigned flags)
 {
+	if (t->snapshot_name && !(flags & WOMBAT_OPEN_READ_ONLY))
+		return complain(TOOL_USAGE, "--snapshot is for verbs that read records.");
 	enum wombat_status s = wombat_open(t->dir, t->options, flags, &t->db);
-	return s == WOMBAT_OK ? 0 : complain_status(s);
+	return s == WOMBAT_OK ? open_snapshot(t) : complain_status(s);
 }
 
 /* Whether a FUSE file system is mounted there. A daemon that is ending holds the lock for a moment longer. */
@@ -186,7 +200,7 @@ int tool_open_or_mount(struct tool *t)
 	for (int turn = 0;; turn++) {
 		enum wombat_status s = wombat_open(t->dir, t->options, WOMBAT_OPEN_READ_ONLY, &t->db);
 		if (s != WOMBAT_BUSY)
-			return s == WOMBAT_OK ? 0 : complain_status(s);
+			return s == WOMBAT_OK ? open_snapshot(t) : complain_status(s);
 		snprintf(sentence, sizeof(sentence), "%s", wombat_last_error());
 		s = wombat_lock_holder(t->dir, holder, sizeof(holder), mountpoint, sizeof(mountpoint));
 		if (s == WOMBAT_OK && (mountpoint[0] == '\0' || is_live_mount(mountpoint)))
@@ -197,6 +211,8 @@ int tool_open_or_mount(struct tool *t)
 	}
 	if (mountpoint[0] == '\0')
 		return complain(TOOL_BUSY, "%s", sentence);
+	if (t->snapshot_name)
+		return complain(TOOL_BUSY, "%s (The mount does not show snapshots.)", sentence);
 	if (t->keyspace != WOMBAT_USER)
 		return complain(TOOL_BUSY, "%s (The mount shows keyspace %d only.)", sentence, WOMBAT_USER);
 	return tool_mount_open(mountpoint, &t->mount);

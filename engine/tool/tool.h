@@ -34,6 +34,8 @@ struct tool {
 	struct wombat_options *options; /* of --option; made by main() */
 	unsigned keyspace;              /* --keyspace, WOMBAT_USER by default */
 	bool hex;                       /* --hex: keys are hexadecimal, on the command line and in what is printed */
+	const char *snapshot_name;      /* --snapshot: what is read; NULL: the newest state */
+	struct wombat_snapshot *snapshot; /* that one, once open; else NULL */
 	struct wombat *db;              /* once open */
 	struct tool_mount *mount;       /* instead of `db`: somebody has it mounted, and we read there */
 };
@@ -60,6 +62,7 @@ int verb_checkpoint(struct tool *t, int argc, char **argv);
 int verb_backup(struct tool *t, int argc, char **argv);
 int verb_backups(struct tool *t, int argc, char **argv);
 int verb_restore(struct tool *t, int argc, char **argv);
+int verb_snapshot(struct tool *t, int argc, char **argv);
 int verb_version(struct tool *t, int argc, char **argv);
 
 /* "wombat: SENTENCE" on standard error; returns `code`. */

@@ -55,7 +55,8 @@ static enum wombat_status dump_keyspace(struct tool *t, const struct wombat_snap
 
 static int dump_all(struct tool *t, FILE *out)
 {
-	struct wombat_snapshot *snapshot = wombat_snapshot_new(t->db);
+	struct wombat_snapshot *own = t->snapshot ? NULL : wombat_snapshot_new(t->db);
+	struct wombat_snapshot *snapshot = t->snapshot ? t->snapshot : own;
 	if (!snapshot)
 		return complain(TOOL_IO, "out of memory.");
 	uint64_t count = 0;
@@ -64,7 +65,7 @@ static int dump_all(struct tool *t, FILE *out)
 	for (unsigned keyspace = 1; keyspace <= WOMBAT_KEYSPACE_MAX && s == WOMBAT_OK; keyspace++)
 		s = dump_keyspace(t, snapshot, keyspace, out, &count);
 	int code = s == WOMBAT_OK ? TOOL_OK : complain_status(s); /* before another call changes the sentence */
-	wombat_snapshot_release(t->db, snapshot);
+	wombat_snapshot_release(t->db, own);
 	/* Without its last line a dump is not whole: none is written when something failed. */
 	if (code == TOOL_OK)
 		fprintf(out, "end\t%llu\n", (unsigned long long)count);

@@ -31,7 +31,7 @@ static void print_meta(FILE *out, const struct wombat_record *r)
 
 static int get_from_database(struct tool *t, struct wombat_slice key, bool meta, FILE *out)
 {
-	struct wombat_read_options how = { .flags = meta ? WOMBAT_READ_META : 0 };
+	struct wombat_read_options how = { .snapshot = t->snapshot, .flags = meta ? WOMBAT_READ_META : 0 };
 	struct wombat_record r;
 	enum wombat_status s = wombat_get(t->db, &how, t->keyspace, key, &r);
 	if (s == WOMBAT_NOT_FOUND)

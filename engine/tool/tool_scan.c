@@ -103,7 +103,7 @@ static int scan_database(struct tool *t, struct printer *p, const struct mount_r
 		return complain(TOOL_IO, "out of memory.");
 	struct wombat_slice prefix_upper = WOMBAT_SLICE(end, prefix_end(range->prefix, end));
 	struct wombat_iter_options options = { .lower = range->lower, .upper = range->upper,
-		.read.flags = WOMBAT_READ_NO_FILL | (range->with_data ? 0 : WOMBAT_READ_META) };
+		.read.snapshot = t->snapshot, .read.flags = WOMBAT_READ_NO_FILL | (range->with_data ? 0 : WOMBAT_READ_META) };
 	if (slice_compare(range->prefix, range->lower) > 0)
 		options.lower = range->prefix;
 	if (prefix_upper.size > 0 && (range->upper.size == 0 || slice_compare(prefix_upper, range->upper) < 0))
@@ -203,7 +203,8 @@ static bool print_mount_child(void *arg, struct wombat_slice name, const struct 
 static int list_database(struct tool *t, struct printer *p, struct wombat_slice prefix)
 {
 	struct wombat_list *list = NULL;
-	enum wombat_status s = wombat_list_new(t->db, NULL, t->keyspace, prefix, &list);
+	const struct wombat_read_options how = { .snapshot = t->snapshot };
+	enum wombat_status s = wombat_list_new(t->db, &how, t->keyspace, prefix, &list);
 	if (s != WOMBAT_OK)
 		return complain_status(s);
 	struct wombat_child child;

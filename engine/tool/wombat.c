@@ -30,6 +30,8 @@ static const struct tool_verb verbs[] = {
 	{ "backup", "DB DIR", "adds a backup to a backup directory, copying only what is new", verb_backup },
 	{ "backups", "[--verify] [--delete N] DIR", "lists the backups of a backup directory", verb_backups },
 	{ "restore", "[--number N] DB DIR", "makes DB from the newest backup of a backup directory, or from the Nth", verb_restore },
+	{ "snapshot", "[--drop] DB [NAME]", "makes a snapshot with a name, or drops it; without NAME, lists them",
+		verb_snapshot },
 	{ "version", "", "prints the version", verb_version },
 	{ "help", "[options]", "prints this; \"help options\": the options of the engine", verb_help },
 };
@@ -56,7 +58,8 @@ static int verb_help(struct tool *t, int argc, char **argv)
 	printf("\nWith every verb:\n"
 	       "  --option NAME=VALUE   an option of the engine (\"wombat help options\" lists them)\n"
 	       "  --keyspace N          another keyspace than %d, the user's\n"
-	       "  --hex                 keys are hexadecimal\n\n"
+	       "  --hex                 keys are hexadecimal\n"
+	       "  --snapshot NAME       what get, scan, list and dump read\n\n"
 	       "Exit status: 0, 1 not found, 2 usage, 3 damaged, 4 busy, 5 input or output.\n", WOMBAT_USER);
 	return TOOL_OK;
 }
@@ -78,6 +81,8 @@ static const struct tool_verb *find_verb(const char *name)
 static int finish(struct tool *t, int code)
 {
 	tool_mount_close(t->mount);
+	if (t->snapshot)
+		wombat_snapshot_release(t->db, t->snapshot);
 	enum wombat_status s = wombat_close(t->db);
 	wombat_options_free(t->options);
 	if (s != WOMBAT_OK) {

@@ -121,3 +121,22 @@ if [ "$(stat -c %d /dev/shm 2>/dev/null || echo .)" != "$(stat -c %d .)" ] && [ 
 	code 0 "$wombat" restore "$other/restored" "$other/backups"
 	same "on another device" "$("$wombat" scan "$other/restored" | sha1sum)" "$("$wombat" scan "$other/point" | sha1sum)"
 fi
+
+# Snapshots with names.
+code 0 "$wombat" put db snapped then
+code 0 "$wombat" snapshot db monday
+code 2 "$wombat" snapshot db monday
+code 0 "$wombat" put db snapped now
+code 0 "$wombat" compact db
+same "the snapshot's value" "$("$wombat" get --snapshot monday db snapped)" then
+same "the newest value" "$("$wombat" get db snapped)" now
+same "a scan of it" "$("$wombat" scan --snapshot monday --prefix snapped db)" $'snapped\tthen'
+"$wombat" dump --snapshot monday db | grep -q then || fail "a dump of a snapshot"
+code 0 "$wombat" snapshot db
+grep -qE $'^monday\t20[0-9-]+T[0-9:]+Z\tsequence [0-9]+$' out || fail "the list: $(cat out)"
+code 2 "$wombat" put --snapshot monday db snapped x
+code 2 "$wombat" snapshot db a/b
+code 1 "$wombat" get --snapshot tuesday db snapped
+code 0 "$wombat" snapshot --drop db monday
+code 1 "$wombat" snapshot --drop db monday
+code 1 "$wombat" get --snapshot monday db snapped
