@@ -18,13 +18,13 @@ struct named_snapshot {
 
 enum { NAME_MAX_BYTES = 255, KEY_MAX = 1 + NAME_MAX_BYTES };
 
-static enum wombat_status check_name(const char *name)
+static enum wombat_status check_change(struct wombat *db, const char *name)
 {
 	size_t size = strlen(name);
 	if (size == 0 || size > NAME_MAX_BYTES || strchr(name, '/') || name[0] == '.')
 		return fail(WOMBAT_INVALID, "\"%.*s\" is no name of a snapshot: 1 to %d bytes, no '/', no '.' in front",
 			    size > 40 ? 40 : (int)size, name, NAME_MAX_BYTES);
-	return WOMBAT_OK;
+	return db_check_writable(db);
 }
 
 static struct wombat_slice key_of(const char *name, uint8_t room[KEY_MAX])
@@ -110,9 +110,7 @@ static enum wombat_status create_locked(struct wombat *db, const char *name)
 
 enum wombat_status wombat_snapshot_create(struct wombat *db, const char *name)
 {
-	enum wombat_status s = check_name(name);
-	if (s == WOMBAT_OK)
-		s = db_check_writable(db);
+	enum wombat_status s = check_change(db, name);
 	if (s != WOMBAT_OK)
 		return s;
 	mutex_lock(&db->named_mu);
@@ -131,9 +129,7 @@ static enum wombat_status no_such(const char *name)
 enum wombat_status wombat_snapshot_drop(struct wombat *db, const char *name)
 {
 	uint8_t room[KEY_MAX];
-	enum wombat_status s = check_name(name);
-	if (s == WOMBAT_OK)
-		s = db_check_writable(db);
+	enum wombat_status s = check_change(db, name);
 	if (s != WOMBAT_OK)
 		return s;
 	mutex_lock(&db->named_mu);

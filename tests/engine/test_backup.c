@@ -15,6 +15,7 @@
 #include "engine/db/db_impl.h"
 #include "tests/support/db_compare.h"
 #include "tests/support/db_world.h"
+#include "tests/support/scarce.h"
 
 #include "tests/support/check.h" /* last: cmocka defines fail() */
 
@@ -392,15 +393,6 @@ static void test_each_io_fails(void **state)
 	assert_true(n > 8);
 }
 
-static unsigned allowed;
-static _Thread_local bool concerned;
-
-static _Bool allow_some(size_t size)
-{
-	(void)size;
-	return !concerned || (allowed > 0 && allowed-- > 0);
-}
-
 static void ignore_info(void *arg, const struct wombat_backup_info *info)
 {
 	(void)info;
@@ -411,14 +403,12 @@ static void test_out_of_memory(void **state)
 {
 	(void)state;
 	unsigned n = 0;
-	concerned = true;
 	for (enum wombat_status s = WOMBAT_NO_MEMORY; s != WOMBAT_OK; n++) {
 		struct db_world w;
 		world_init(&w);
 		fill(&w, 0);
 		create(&w);
-		allowed = n;
-		mem_test_hook = allow_some;
+		scarce_begin(n);
 		s = wombat_backup_create(w.db, DIR, NULL);
 		if (s == WOMBAT_OK)
 			s = backup_list(w.env, DIR, ignore_info, NULL);
@@ -426,7 +416,7 @@ static void test_out_of_memory(void **state)
 			s = backup_verify(w.env, DIR, 0, no_report, NULL);
 		if (s == WOMBAT_OK)
 			s = backup_restore(w.env, DIR, 0, "/restored");
-		mem_test_hook = NULL;
+		scarce_end();
 		assert_true(s == WOMBAT_OK || s == WOMBAT_NO_MEMORY);
 		assert_ok(backup_verify(w.env, DIR, 0, no_report, NULL));
 		db_world_done(&w);

@@ -6,6 +6,7 @@
 #include "engine/table/block_builder.h"
 #include "engine/table/prefix.h"
 #include "tests/support/check.h"
+#include "tests/support/scarce.h"
 #include "tests/support/seed.h"
 #include "tests/support/table_data.h"
 
@@ -284,14 +285,6 @@ static void test_refused(void **state)
 	assert_null(block_init(&b, good, sizeof(good)));
 }
 
-static unsigned allowed;
-
-static _Bool allow_some(size_t size)
-{
-	(void)size;
-	return allowed > 0 && allowed-- > 0;
-}
-
 static void test_out_of_memory(void **state)
 {
 	(void)state;
@@ -308,15 +301,14 @@ static void test_out_of_memory(void **state)
 		struct block_iter b;
 		block_iter_init(&b);
 		block_iter_set(&b, &l.block);
-		allowed = n;
-		mem_test_hook = allow_some;
+		scarce_begin(n);
 		enum block_result forward = block_iter_first(&b);
 		while (forward == BLOCK_AT)
 			forward = block_iter_next(&b);
 		enum block_result backward = block_iter_last(&b);
 		while (backward == BLOCK_AT)
 			backward = block_iter_prev(&b);
-		mem_test_hook = NULL;
+		scarce_end();
 		assert_true(forward == BLOCK_END || forward == BLOCK_NO_MEMORY);
 		assert_true(backward == BLOCK_END || backward == BLOCK_NO_MEMORY);
 		done = forward == BLOCK_END && backward == BLOCK_END;

@@ -9,6 +9,7 @@
 #include "engine/base/random.h"
 #include "engine/mem/bptree.h"
 #include "tests/support/check.h"
+#include "tests/support/scarce.h"
 #include "tests/support/seed.h"
 
 /* ---- The model ----------------------------------------------------------------------------- */
@@ -355,17 +356,6 @@ static void test_value_in_place(void **state)
 
 /* ---- Memory that runs out ------------------------------------------------------------------ */
 
-static unsigned allowed;
-
-static _Bool allow_some(size_t size)
-{
-	(void)size;
-	if (allowed == 0)
-		return false;
-	allowed--;
-	return true;
-}
-
 /* Whatever allocation fails, the tree is as before the insertion, and the insertion succeeds when repeated. */
 static void test_out_of_memory(void **state)
 {
@@ -385,10 +375,9 @@ static void test_out_of_memory(void **state)
 		uint64_t tag = tag_make(i + 1, KIND_PUT);
 		enum wombat_status s = WOMBAT_NO_MEMORY;
 		for (unsigned n = 0; s != WOMBAT_OK; n++) {
-			allowed = n;
-			mem_test_hook = allow_some;
+			scarce_begin(n);
 			s = bptree_insert(&t, k, tag, slice_make(&i, sizeof i), NULL);
-			mem_test_hook = NULL;
+			scarce_end();
 			if (s == WOMBAT_OK)
 				break;
 			assert_int_equal(s, WOMBAT_NO_MEMORY);

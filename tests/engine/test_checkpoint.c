@@ -13,6 +13,7 @@
 #include "engine/db/db_impl.h"
 #include "tests/support/db_compare.h"
 #include "tests/support/db_world.h"
+#include "tests/support/scarce.h"
 
 #include "tests/support/check.h" /* last: cmocka defines fail() */
 
@@ -230,28 +231,17 @@ static void test_each_io_fails(void **state)
 	}
 }
 
-static unsigned allowed;
-static _Thread_local bool concerned;
-
-static _Bool allow_some(size_t size)
-{
-	(void)size;
-	return !concerned || (allowed > 0 && allowed-- > 0);
-}
-
 static void test_out_of_memory(void **state)
 {
 	(void)state;
 	unsigned n = 0;
-	concerned = true;
 	for (enum wombat_status s = WOMBAT_NO_MEMORY; s != WOMBAT_OK; n++) {
 		struct db_world w;
 		world_init(&w);
 		fill(&w, 0, 110);
-		allowed = n;
-		mem_test_hook = allow_some;
+		scarce_begin(n);
 		s = wombat_checkpoint(w.db, COPY);
-		mem_test_hook = NULL;
+		scarce_end();
 		assert_true(s == WOMBAT_OK || s == WOMBAT_NO_MEMORY);
 		if (s != WOMBAT_OK && wombat_background_status(w.db) == WOMBAT_OK && !files_below(w.env, COPY))
 			assert_ok(wombat_checkpoint(w.db, COPY));

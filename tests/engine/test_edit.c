@@ -10,6 +10,7 @@
 #include "engine/db/extents.h"
 #include "tests/support/check.h"
 #include "tests/support/db_world.h"
+#include "tests/support/scarce.h"
 #include "tests/support/seed.h"
 #include "tests/support/values.h"
 
@@ -650,20 +651,6 @@ static void test_arguments(void **state)
 
 /* ---- Failures and crashes -------------------------------------------------------------------- */
 
-static _Thread_local bool concerned;
-static unsigned allowed;
-
-static bool allow_some(size_t size)
-{
-	(void)size;
-	if (!concerned)
-		return true;
-	if (!allowed)
-		return false;
-	allowed--;
-	return true;
-}
-
 static enum wombat_status change_and_commit(struct wombat_edit *e)
 {
 	static uint8_t bytes[100000];
@@ -685,14 +672,11 @@ static void test_out_of_memory(void **state)
 		struct wombat_edit *e = NULL;
 		db_world_init(&w, small);
 		make_value(&w);
-		allowed = n;
-		concerned = true;
-		mem_test_hook = allow_some;
+		scarce_begin(n);
 		s = wombat_edit_open(w.db, WOMBAT_USER, WOMBAT_STR("k"), 0, &e);
 		if (s == WOMBAT_OK)
 			s = change_and_commit(e);
-		mem_test_hook = NULL;
-		concerned = false;
+		scarce_end();
 		if (s != WOMBAT_OK && wombat_background_status(w.db) == WOMBAT_OK) {
 			assert_status(s, WOMBAT_NO_MEMORY);
 			expect_either(&w, false);

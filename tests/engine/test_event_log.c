@@ -12,6 +12,7 @@
 #include "engine/base/alloc.h"
 #include "engine/db/db_impl.h"
 #include "tests/support/db_world.h"
+#include "tests/support/scarce.h"
 
 #include "tests/support/check.h" /* last: cmocka defines fail() */
 
@@ -317,14 +318,6 @@ static void test_slow_operations(void **state)
 	db_world_done(&w);
 }
 
-static unsigned allowed;
-
-static _Bool allow_some(size_t size)
-{
-	(void)size;
-	return allowed > 0 && allowed-- > 0;
-}
-
 static void test_out_of_memory(void **state)
 {
 	(void)state;
@@ -332,14 +325,13 @@ static void test_out_of_memory(void **state)
 	unsigned n = 0;
 	for (enum wombat_status s = WOMBAT_NO_MEMORY; s != WOMBAT_OK; n++) {
 		struct event_log *l;
-		allowed = n;
-		mem_test_hook = allow_some;
+		scarce_begin(n);
 		s = event_log_new(env, "db", EVENT_INFO, &l);
 		if (s == WOMBAT_OK) {
 			event_log_line(l, EVENT_INFO, "perhaps");
 			event_log_free(l);
 		}
-		mem_test_hook = NULL;
+		scarce_end();
 		assert_true(s == WOMBAT_OK || s == WOMBAT_NO_MEMORY);
 	}
 	assert_true(n > 2);

@@ -7,6 +7,7 @@
 #include "engine/base/coding.h"
 #include "engine/base/crc32c.h"
 #include "tests/support/check.h"
+#include "tests/support/scarce.h"
 
 static struct wombat_slice key_of(uint64_t n, char out[32])
 {
@@ -202,14 +203,6 @@ static void test_refused(void **state)
 	buf_done(&bytes);
 }
 
-static unsigned allowed;
-
-static _Bool allow_some(size_t size)
-{
-	(void)size;
-	return allowed > 0 && allowed-- > 0;
-}
-
 static void test_out_of_memory(void **state)
 {
 	(void)state;
@@ -218,14 +211,13 @@ static void test_out_of_memory(void **state)
 		struct filter_builder b;
 		struct buf bytes = { 0 };
 		filter_builder_init(&b, 0.01);
-		allowed = n;
-		mem_test_hook = allow_some;
+		scarce_begin(n);
 		s = WOMBAT_OK;
 		for (uint64_t i = 0; i < 3000 && s == WOMBAT_OK; i++)
 			s = filter_builder_add(&b, i << 32);
 		if (s == WOMBAT_OK)
 			s = filter_builder_finish(&b, &bytes);
-		mem_test_hook = NULL;
+		scarce_end();
 		assert_true(s == WOMBAT_OK || s == WOMBAT_NO_MEMORY);
 		filter_builder_done(&b);
 		buf_done(&bytes);

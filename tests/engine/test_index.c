@@ -6,6 +6,7 @@
 #include "engine/base/alloc.h"
 #include "engine/base/random.h"
 #include "tests/support/check.h"
+#include "tests/support/scarce.h"
 #include "tests/support/seed.h"
 
 enum { KEY_MAX = 24 };
@@ -240,14 +241,6 @@ static void test_damage(void **state)
 	buf_done(&bytes);
 }
 
-static unsigned allowed;
-
-static _Bool allow_some(size_t size)
-{
-	(void)size;
-	return allowed > 0 && allowed-- > 0;
-}
-
 static enum wombat_status build_and_load(struct buf *bytes)
 {
 	struct index_builder b;
@@ -276,10 +269,9 @@ static void test_out_of_memory(void **state)
 	unsigned n = 0;
 	for (enum wombat_status s = WOMBAT_NO_MEMORY; s != WOMBAT_OK; n++) {
 		struct buf bytes = { 0 };
-		allowed = n;
-		mem_test_hook = allow_some;
+		scarce_begin(n);
 		s = build_and_load(&bytes);
-		mem_test_hook = NULL;
+		scarce_end();
 		assert_true(s == WOMBAT_OK || s == WOMBAT_NO_MEMORY);
 		buf_done(&bytes);
 	}

@@ -8,6 +8,7 @@
 #include "engine/base/random.h"
 #include "engine/base/record.h"
 #include "tests/support/check.h"
+#include "tests/support/scarce.h"
 #include "tests/support/seed.h"
 
 static struct wombat_slice text(const char *s)
@@ -191,14 +192,6 @@ static void test_ranges_against_plain_list(void **state)
 
 /* ---- Memory that runs out ------------------------------------------------------------------ */
 
-static unsigned allowed;
-
-static _Bool allow_some(size_t size)
-{
-	(void)size;
-	return allowed > 0 && allowed-- > 0;
-}
-
 static enum wombat_status use_a_memtable(void)
 {
 	struct memtable *m;
@@ -233,10 +226,9 @@ static void test_out_of_memory(void **state)
 	unsigned n = 0;
 	enum wombat_status s;
 	do {
-		allowed = n++;
-		mem_test_hook = allow_some;
+		scarce_begin(n++);
 		s = use_a_memtable();
-		mem_test_hook = NULL;
+		scarce_end();
 		assert_true(s == WOMBAT_OK || s == WOMBAT_NO_MEMORY);
 	} while (s != WOMBAT_OK);
 	assert_true(n > 20);

@@ -8,6 +8,7 @@
 #include "engine/table/compress.h"
 #include "engine/table/table_impl.h"
 #include "tests/support/check.h"
+#include "tests/support/scarce.h"
 #include "tests/support/seed.h"
 #include "tests/support/table_data.h"
 
@@ -141,14 +142,6 @@ static void test_in_front_of_a_table(void **state)
 	}
 }
 
-static unsigned allowed;
-
-static _Bool allow_some(size_t size)
-{
-	(void)size;
-	return allowed > 0 && allowed-- > 0;
-}
-
 /* Without memory nothing is kept, and nothing else happens. */
 static void test_out_of_memory(void **state)
 {
@@ -159,14 +152,13 @@ static void test_out_of_memory(void **state)
 	unsigned n = 0;
 	for (; !kept; n++) {
 		struct packed_cache *c;
-		allowed = n;
-		mem_test_hook = allow_some;
+		scarce_begin(n);
 		enum wombat_status s = packed_cache_new(1, &c);
 		if (s == WOMBAT_OK) {
 			packed_cache_set_capacity(c, 1 << 20);
 			packed_cache_pack(c, key_of(1), slice_make(text, sizeof text));
 		}
-		mem_test_hook = NULL;
+		scarce_end();
 		assert_true(s == WOMBAT_OK || s == WOMBAT_NO_MEMORY);
 		if (s != WOMBAT_OK)
 			continue;

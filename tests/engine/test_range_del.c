@@ -4,6 +4,7 @@
 #include "engine/base/alloc.h"
 #include "engine/base/random.h"
 #include "tests/support/check.h"
+#include "tests/support/scarce.h"
 #include "tests/support/seed.h"
 
 enum { MAX_RANGES = 60, KEY_SPACE = 40 };
@@ -174,14 +175,6 @@ static void test_nothing(void **state)
 
 /* ---- Memory that runs out ------------------------------------------------------------------ */
 
-static unsigned allowed;
-
-static _Bool allow_some(size_t size)
-{
-	(void)size;
-	return allowed > 0 && allowed-- > 0;
-}
-
 static enum wombat_status build_and_collect(void)
 {
 	struct range_del_set set, part;
@@ -211,10 +204,9 @@ static void test_out_of_memory(void **state)
 	unsigned n = 0;
 	enum wombat_status s;
 	do {
-		allowed = n++;
-		mem_test_hook = allow_some;
+		scarce_begin(n++);
 		s = build_and_collect();
-		mem_test_hook = NULL;
+		scarce_end();
 		assert_true(s == WOMBAT_OK || s == WOMBAT_NO_MEMORY);
 	} while (s != WOMBAT_OK);
 	assert_true(n > 8);

@@ -6,6 +6,7 @@
 #include "engine/base/alloc.h"
 #include "engine/base/random.h"
 #include "tests/support/db_world.h"
+#include "tests/support/scarce.h"
 #include "tests/support/seed.h"
 #include "tests/support/check.h"
 
@@ -190,20 +191,6 @@ static void test_crash(void **state)
 
 /* ---- Failures -------------------------------------------------------------------------------- */
 
-static _Thread_local bool concerned;
-static unsigned allowed;
-
-static bool allow_some(size_t size)
-{
-	(void)size;
-	if (!concerned)
-		return true;
-	if (!allowed)
-		return false;
-	allowed--;
-	return true;
-}
-
 static void test_out_of_memory(void **state)
 {
 	(void)state;
@@ -212,14 +199,11 @@ static void test_out_of_memory(void **state)
 		struct db_world w;
 		struct wombat_snapshot *snapshot = NULL;
 		db_world_init(&w, NULL);
-		allowed = n;
-		concerned = true;
-		mem_test_hook = allow_some;
+		scarce_begin(n);
 		s = wombat_snapshot_create(w.db, "s");
 		if (s == WOMBAT_OK)
 			s = wombat_snapshot_open(w.db, "s", &snapshot);
-		mem_test_hook = NULL;
-		concerned = false;
+		scarce_end();
 		wombat_snapshot_release(w.db, snapshot);
 		if (s != WOMBAT_OK)
 			assert_status(s, wombat_background_status(w.db) == WOMBAT_OK ? WOMBAT_NO_MEMORY : s);

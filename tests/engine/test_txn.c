@@ -11,6 +11,7 @@
 #include "engine/base/random.h"
 #include "engine/db/db_impl.h"
 #include "tests/support/db_world.h"
+#include "tests/support/scarce.h"
 #include "tests/support/seed.h"
 
 #include "tests/support/check.h" /* last: cmocka defines fail() */
@@ -726,15 +727,6 @@ static void test_expired_change_conflicts(void **state)
 
 /* ---- Failures ------------------------------------------------------------------------------ */
 
-static unsigned allowed;
-static _Thread_local bool concerned; /* the test's thread, not those in the background */
-
-static _Bool allow_some(size_t size)
-{
-	(void)size;
-	return !concerned || (allowed > 0 && allowed-- > 0);
-}
-
 static enum wombat_status all_of_it(struct wombat *db)
 {
 	struct wombat_txn *t;
@@ -764,15 +756,13 @@ static void test_out_of_memory(void **state)
 {
 	(void)state;
 	unsigned n = 0;
-	concerned = true;
 	for (enum wombat_status s = WOMBAT_NO_MEMORY; s != WOMBAT_OK; n++) {
 		struct db_world w;
 		db_world_init(&w, NULL);
 		db_world_put(&w, "two", "2");
-		allowed = n;
-		mem_test_hook = allow_some;
+		scarce_begin(n);
 		s = all_of_it(w.db);
-		mem_test_hook = NULL;
+		scarce_end();
 		assert_true(s == WOMBAT_OK || s == WOMBAT_NO_MEMORY);
 		db_world_expect(&w, WOMBAT_USER, "one", s == WOMBAT_OK ? "1" : NULL);
 		db_world_expect(&w, WOMBAT_USER, "two", s == WOMBAT_OK ? NULL : "2");

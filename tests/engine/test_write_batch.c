@@ -4,6 +4,7 @@
 #include "engine/base/alloc.h"
 #include "engine/base/random.h"
 #include "tests/support/check.h"
+#include "tests/support/scarce.h"
 #include "tests/support/seed.h"
 
 static struct wombat_slice text(const char *s)
@@ -238,14 +239,6 @@ static void test_random_bytes(void **state)
 
 /* ---- Memory that runs out ------------------------------------------------------------------ */
 
-static unsigned allowed;
-
-static _Bool allow_some(size_t size)
-{
-	(void)size;
-	return allowed > 0 && allowed-- > 0;
-}
-
 /* A call that fails leaves the batch as it was. */
 static enum wombat_status fill(struct wombat_batch *b)
 {
@@ -273,15 +266,14 @@ static void test_out_of_memory(void **state)
 	for (n = 0; s != WOMBAT_OK; n++) {
 		struct memtable *m = NULL;
 		uint32_t count;
-		allowed = n;
-		mem_test_hook = allow_some;
+		scarce_begin(n);
 		struct wombat_batch *b = wombat_batch_new();
 		s = b ? fill(b) : WOMBAT_NO_MEMORY;
 		if (s == WOMBAT_OK)
 			s = memtable_new(&m);
 		if (s == WOMBAT_OK)
 			s = write_batch_apply(buf_slice(&b->body), 1, 0, 1, m, &count);
-		mem_test_hook = NULL;
+		scarce_end();
 		assert_true(s == WOMBAT_OK || s == WOMBAT_NO_MEMORY);
 		memtable_unref(m);
 		wombat_batch_free(b);
