@@ -158,6 +158,7 @@ struct wombat_record {
 	struct wombat_slice value; /* data NULL with WOMBAT_READ_META */
 	struct wombat_slice attr;
 	uint64_t value_size;       /* also with WOMBAT_READ_META */
+	uint64_t stored_size;      /* less than value_size when the value has holes */
 	uint64_t time_ns;          /* of its write */
 	uint64_t expiry_ns;        /* 0: never */
 	uint64_t sequence;         /* of the write: a version that only grows */

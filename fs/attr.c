@@ -229,7 +229,7 @@ void attr_to_stat(const struct attr *a, uint64_t ino, struct stat *out)
 		.st_rdev = a->rdev,
 		.st_size = (off_t)a->size,
 		.st_blksize = 4096,
-		.st_blocks = (blkcnt_t)((a->size + 511) / 512),
+		.st_blocks = (blkcnt_t)((a->size - (a->holes < a->size ? a->holes : a->size) + 511) / 512),
 		.st_mtim = timespec_of(a->mtime_ns),
 		.st_ctim = timespec_of(a->ctime_ns),
 		.st_atim = timespec_of(a->atime_ns),

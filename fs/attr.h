@@ -18,7 +18,7 @@ struct attr {
 	int64_t mtime_ns, ctime_ns, atime_ns;
 	uint64_t ino;             /* 0: follows from parent and name */
 	dev_t rdev;
-	uint64_t size;            /* of the value; not in the blob */
+	uint64_t size, holes;     /* of the value, and how much of it takes no space; not in the blob */
 	uint8_t *xattrs;          /* malloc'd, encoded as in the blob; NULL: none */
 	size_t xattrs_size;
 };

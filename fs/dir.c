@@ -514,6 +514,7 @@ int dir_entry_node(struct mount *m, struct dir_handle *d, const struct dir_entry
 		return error;
 	}
 	n->attr.size = e->entry->value_size;
+	n->attr.holes = e->entry->value_size - e->entry->stored_size;
 	if (n->attr.ino) {
 		n->ino = n->attr.ino;
 		n->ino_recorded = true;

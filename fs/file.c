@@ -222,7 +222,7 @@ int file_truncate_all(struct mount *m, struct node *n)
 	node_drop_stage(m, n);
 	node_drop_held(m, n);
 	n->staged = true;
-	n->attr.size = 0;
+	n->attr.size = n->attr.holes = 0;
 	n->attr.mtime_ns = n->attr.ctime_ns = attr_now_ns();
 	node_mark_data(m, n);
 	return 0;
@@ -243,7 +243,9 @@ int file_resize(struct mount *m, struct node *n, uint64_t size)
 		error = node_reserve(m, n, size);
 	if (error)
 		return error;
-	if (size > n->attr.size && !n->edit)
+	if (size > n->attr.size && n->edit)
+		n->attr.holes += size - n->attr.size; /* until the commit says how much it is */
+	else if (size > n->attr.size)
 		memset(n->data + n->attr.size, 0, size - n->attr.size);
 	n->attr.size = size;
 	n->attr.mtime_ns = n->attr.ctime_ns = attr_now_ns();
@@ -335,6 +337,17 @@ static int commit_changes(struct mount *m, struct node *n, struct namei_batch *b
 	return error;
 }
 
+/* The stage ends; of what was changed in parts the store knows how much of it is stored. */
+static void note_holes(struct mount *m, struct node *n)
+{
+	bool in_parts = n->edit;
+	node_drop_stage(m, n);
+	if (!in_parts || hold_value(m, n) != 0)
+		return;
+	n->attr.holes = n->held.value_size - n->held.stored_size;
+	node_drop_held(m, n);
+}
+
 int file_commit(struct mount *m, struct node *n)
 {
 	if ((!n->data_dirty && !n->attr_dirty) || n->unlinked)
@@ -366,7 +379,7 @@ int file_commit(struct mount *m, struct node *n)
 	if (node_is_dir(n))
 		n->explicit_dir = true;
 	else if (!n->writers || n->edit)
-		node_drop_stage(m, n);
+		note_holes(m, n);
 	return 0;
 }
 

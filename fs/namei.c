@@ -222,6 +222,7 @@ static int take_attr(struct mount *m, struct node *n, bool directory, const stru
 	if (error)
 		return error;
 	n->attr.size = e->value_size;
+	n->attr.holes = e->value_size - e->stored_size;
 	if (n->attr.ino) {
 		n->ino = n->attr.ino;
 		n->ino_recorded = true;

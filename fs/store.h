@@ -46,6 +46,7 @@ struct store_entry {
 	struct store_bytes value; /* data NULL when only metadata was asked */
 	struct store_bytes attr;
 	uint64_t value_size, time_ns, expiry_ns, version;
+	uint64_t stored_size;     /* less than value_size: the value has holes */
 	void *pin[5];
 	void *parts; /* of hold: a value that is large is not in memory, but read by read_held */
 };

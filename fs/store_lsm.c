@@ -48,7 +48,8 @@ static struct store_bytes bytes(struct wombat_slice s)
 static void entry_from(const struct wombat_record *r, struct store_entry *out)
 {
 	*out = (struct store_entry){
-		.value = bytes(r->value), .attr = bytes(r->attr), .value_size = r->value_size, .time_ns = r->time_ns,
+		.value = bytes(r->value), .attr = bytes(r->attr), .value_size = r->value_size,
+		.stored_size = r->stored_size, .time_ns = r->time_ns,
 		.expiry_ns = r->expiry_ns, .version = r->sequence,
 	};
 	_Static_assert(sizeof out->pin == sizeof r->pin, "each has a place");

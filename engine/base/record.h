@@ -75,6 +75,9 @@ MUST_CHECK static inline enum wombat_status record_decode(struct wombat_slice by
 	return WOMBAT_OK;
 }
 
+/* How much of it takes space. */
+static inline uint64_t record_stored_size(const struct record *r) { return r->in_extents ? r->extents.stored : record_value_size(r); }
+
 /* False: the encoded record is not one of a value in extents. */
 static inline bool record_may_be_head(struct wombat_slice bytes) { return bytes.size && bytes.data[0] >= 16; }
 

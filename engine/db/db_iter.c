@@ -97,6 +97,7 @@ static bool show(struct wombat_iter *it, struct wombat_slice key, uint64_t tag, 
 	out->value = it->meta_only ? (struct wombat_slice){ NULL, 0 } : r.value;
 	out->attr = r.attr;
 	out->value_size = record_value_size(&r);
+	out->stored_size = record_stored_size(&r);
 	out->time_ns = r.time_ns;
 	out->expiry_ns = r.expiry_ns;
 	out->sequence = tag_sequence(tag) > it->sequence ? 0 : tag_sequence(tag);

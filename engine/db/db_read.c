@@ -157,6 +157,7 @@ enum wombat_status db_record_from_entry(struct wombat *db, struct read_view *vie
 		.value = meta_only ? (struct wombat_slice){ NULL, 0 } : r.value,
 		.attr = r.attr,
 		.value_size = record_value_size(&r),
+		.stored_size = record_stored_size(&r),
 		.time_ns = r.time_ns,
 		.expiry_ns = r.expiry_ns,
 		.sequence = tag_sequence(tag),

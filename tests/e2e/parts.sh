@@ -160,9 +160,11 @@ written=$(($(stat_of value_log.bytes_total) + $(stat_of wal.bytes_total) - befor
 truncate -s 1T "$mnt/sparse"
 printf end | dd of="$mnt/sparse" bs=1 seek=$(((1 << 40) - 3)) conv=notrunc status=none
 same "size" "$(stat -c %s "$mnt/sparse")" $((1 << 40))
+[ "$(stat -c %b "$mnt/sparse")" -lt 100 ] || fail "a sparse file has $(stat -c %b "$mnt/sparse") blocks"
 same "its end" "$(tail -c 3 "$mnt/sparse")" end
 remount_db
 same "its end after a remount" "$(tail -c 3 "$mnt/sparse")" end
+[ "$(du -k "$mnt/sparse" | cut -f 1)" -lt 50 ] || fail "du: $(du -k "$mnt/sparse")"
 truncate -s 10M "$mnt/sparse"
 cp --sparse=always "$mnt/sparse" sparse.copy
 cmp "$mnt/sparse" sparse.copy
