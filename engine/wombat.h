@@ -600,6 +600,18 @@ WOMBAT_API enum wombat_status wombat_background_status(struct wombat *db);
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_check(const char *dir,
 	void (*report)(void *arg, bool is_damage, const char *sentence), void *arg);
 
+/*
+ * Makes a damaged database that nobody has open one that opens again, with all that can still be read. Calls `report` with
+ * one sentence for each thing that is lost (`is_loss` false: information). Damaged files are kept in the subdirectory
+ * `lost`. A record whose value is lost is deleted; where other records are lost, older versions of them may be there
+ * again, within the keys that the sentence names. Needs room for what it writes anew: the damaged tables, or all tables
+ * when the manifest is lost. Can be run again after a failure or a crash. WOMBAT_OK: nothing is lost. WOMBAT_CORRUPTION:
+ * it is repaired, and something is. WOMBAT_NOT_FOUND, WOMBAT_BUSY (somebody has it open) and other failures: it is not
+ * repaired. A file system that cannot read a file ends it with WOMBAT_IO: copy the directory to a sound disk first.
+ */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_repair(const char *dir,
+	void (*report)(void *arg, bool is_loss, const char *sentence), void *arg);
+
 #ifdef __cplusplus
 }
 #endif

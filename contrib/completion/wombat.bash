@@ -5,7 +5,7 @@ _wombat() {
 	_init_completion -n = || return
 
 	if [ "$cword" -eq 1 ]; then
-		mapfile -t COMPREPLY < <(compgen -W 'get put del scan list stats check compact dump load estimate checkpoint backup backups restore snapshot version help' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'get put del scan list stats check compact dump load estimate checkpoint backup backups restore repair snapshot version help' -- "$cur")
 		return
 	fi
 	case $prev in

@@ -9,5 +9,8 @@ MUST_CHECK enum wombat_status db_open_env(struct env *env, const char *dir, cons
 	unsigned flags, struct wombat **out);
 MUST_CHECK enum wombat_status db_check_env(struct env *env, const char *dir,
 	void (*report)(void *arg, bool is_damage, const char *sentence), void *arg);
+/* As wombat_repair. */
+MUST_CHECK enum wombat_status db_repair_env(struct env *env, const char *dir,
+	void (*report)(void *arg, bool is_loss, const char *sentence), void *arg);
 
 #endif

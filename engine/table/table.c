@@ -57,7 +57,7 @@ static enum wombat_status load_index(struct table *t, struct table_handle handle
 }
 
 /* The block is: count varint | (begin | end | sequence varint)*, keys as varint length and bytes. */
-static enum wombat_status decode_ranges(struct table *t, struct wombat_slice bytes, struct range_del_set *set)
+enum wombat_status table_decode_ranges(struct table *t, struct wombat_slice bytes, struct range_del_set *set)
 {
 	struct cursor c = cursor_of(bytes);
 	uint64_t count;
@@ -90,7 +90,7 @@ static enum wombat_status load_ranges(struct table *t, struct table_handle handl
 		return s;
 	struct range_del_set set;
 	range_del_set_init(&set);
-	s = decode_ranges(t, bytes, &set);
+	s = table_decode_ranges(t, bytes, &set);
 	if (s == WOMBAT_OK)
 		s = range_fragments_build(&set, &t->ranges);
 	t->memory_bytes += 2 * bytes.size;

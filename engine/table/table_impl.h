@@ -53,6 +53,9 @@ MUST_CHECK enum wombat_status table_read_part(struct table *t, const char *part,
 enum wombat_status table_fail_block(struct table *t, uint64_t offset, const char *fault)
 	__attribute__((cold));
 
+/* Adds the range tombstones of their block's unpacked bytes. WOMBAT_CORRUPTION: they are not. table.c. */
+MUST_CHECK enum wombat_status table_decode_ranges(struct table *t, struct wombat_slice bytes, struct range_del_set *set);
+
 /*
  * The index-th data block, from the cache or the disk, kept alive by `pin`, which holds nothing before.
  * `*out_read` (may be NULL) says whether the disk was asked.

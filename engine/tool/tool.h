@@ -54,6 +54,7 @@ int verb_scan(struct tool *t, int argc, char **argv);
 int verb_list(struct tool *t, int argc, char **argv);
 int verb_stats(struct tool *t, int argc, char **argv);
 int verb_check(struct tool *t, int argc, char **argv);
+int verb_repair(struct tool *t, int argc, char **argv);
 int verb_compact(struct tool *t, int argc, char **argv);
 int verb_dump(struct tool *t, int argc, char **argv);
 int verb_load(struct tool *t, int argc, char **argv);

@@ -1,5 +1,5 @@
 /*
- * stats, check, compact, estimate, version: the database as a whole.
+ * stats, check, repair, compact, estimate, version: the database as a whole.
  */
 #include <cjson/cJSON.h>
 #include <stdio.h>
@@ -149,6 +149,28 @@ int verb_check(struct tool *t, int argc, char **argv)
 		return complain_status(s);
 	if (!findings.quiet)
 		printf("%s is sound.\n", t->dir);
+	return TOOL_OK;
+}
+
+/* ---- repair ---- */
+
+static void print_loss(void *arg, bool is_loss, const char *sentence)
+{
+	*(unsigned long *)arg += is_loss;
+	printf("%s: %s\n", is_loss ? "lost" : "note", sentence);
+}
+
+int verb_repair(struct tool *t, int argc, char **argv)
+{
+	unsigned long losses = 0;
+	if (tool_no_options(t, argc, argv) || tool_take_dir(t, argc, argv, 0, 0) < 0)
+		return TOOL_USAGE;
+	enum wombat_status s = wombat_repair(t->dir, print_loss, &losses);
+	if (s == WOMBAT_CORRUPTION && losses > 0)
+		return complain(TOOL_DAMAGED, "%s is repaired; what was lost is listed (%lu).", t->dir, losses);
+	if (s != WOMBAT_OK)
+		return complain_status(s);
+	printf("%s: nothing is lost.\n", t->dir);
 	return TOOL_OK;
 }
 

@@ -22,6 +22,7 @@ static const struct tool_verb verbs[] = {
 	{ "list", "[--json|--null] DB [PREFIX]", "prints what lies directly below a prefix, like ls", verb_list },
 	{ "stats", "[--text] DB", "prints statistics as JSON", verb_stats },
 	{ "check", "[--quiet] DB", "verifies every checksum, order and reference", verb_check },
+	{ "repair", "DB", "makes a damaged database one that opens again, and says what is lost", verb_repair },
 	{ "compact", "DB [FROM [TO]]", "rewrites tables so that what is deleted or overwritten is gone", verb_compact },
 	{ "dump", "DB [FILE]", "writes every record as text", verb_dump },
 	{ "load", "DB [FILE]", "stores the records of a dump", verb_load },

@@ -132,7 +132,9 @@ enum wombat_status manifest_check(struct env *env, const char *dir,
 	if (s == WOMBAT_OK)
 		s = manifest_replay(env, dir, number, replay_record, &r, &cut);
 	if (s != WOMBAT_OK) {
-		report(arg, true, status_detail());
+		bool is_damage = s == WOMBAT_CORRUPTION || s == WOMBAT_UNSUPPORTED;
+		if (is_damage) /* else nobody could look */
+			report(arg, true, status_detail());
 		replay_done(&r);
 		return s == WOMBAT_UNSUPPORTED ? WOMBAT_CORRUPTION : s;
 	}
