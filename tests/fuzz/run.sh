@@ -26,10 +26,10 @@ objects() { # compiles what is given, with coverage
 	printf '%s\n' "$@" | xargs -P "$(nproc)" -I{} bash -c \
 		'clang '"$(printf '%q ' "${flags[@]}" ${defines[@]+"${defines[@]}"} "${fuse[@]}")"' -fsanitize=fuzzer-no-link -c "$1" -o "$work/$(echo "${1#"$source_dir"/}" | tr / _).o"' _ {}
 }
-objects "$source_dir"/engine/{base,env,cache,iter,mem,wal,table,vlog,version,compact,db}/*.c "$source_dir"/fs/{attr,keypath}.c \
+objects "$source_dir"/engine/{base,env,cache,iter,mem,wal,table,vlog,version,compact,db}/*.c "$source_dir"/engine/tool/text.c "$source_dir"/fs/{attr,keypath}.c \
 	"$source_dir/tests/fuzz/seeds.c"
 names=("$@")
-[ ${#names[@]} -gt 0 ] || names=(decoders table database paths)
+[ ${#names[@]} -gt 0 ] || names=(decoders table database dump paths)
 failed=0
 for name in "${names[@]}"; do
 	clang "${flags[@]}" ${defines[@]+"${defines[@]}"} "${fuse[@]}" -fsanitize=fuzzer -o "$work/fuzz_$name" "$source_dir/tests/fuzz/fuzz_$name.c" \
