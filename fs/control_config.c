@@ -9,6 +9,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -299,6 +300,30 @@ static int apply_object(struct mount *m, const cJSON *object)
 	return error;
 }
 
+/* A parser that fails does not say why: whether memory ran out in this thread since it was cleared. */
+static _Thread_local bool json_out_of_memory;
+
+static void *json_alloc(size_t size)
+{
+	void *p = malloc(size);
+	json_out_of_memory = json_out_of_memory || !p;
+	return p;
+}
+
+static void install_json_hooks(void)
+{
+	cJSON_Hooks hooks = { .malloc_fn = json_alloc, .free_fn = free };
+	cJSON_InitHooks(&hooks);
+}
+
+static cJSON *parse_json(const char *text, const char **end)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pthread_once(&once, install_json_hooks);
+	json_out_of_memory = false;
+	return cJSON_ParseWithOpts(text, end, true);
+}
+
 CONTROL_APPLY(control_config_apply_json)
 {
 	char *text = control_copy(data, size);
@@ -306,11 +331,13 @@ CONTROL_APPLY(control_config_apply_json)
 	(void)e;
 	if (!text)
 		return control_refuse(m, ENOMEM, "out of memory");
-	cJSON *object = cJSON_ParseWithOpts(text, &end, true);
+	cJSON *object = parse_json(text, &end);
 	int error;
 	/* A string of cJSON ends there, and what is behind would not be seen. */
 	if (strstr(text, "\\u0000"))
 		error = control_refuse(m, EINVAL, "config.json: there is a NUL character in what was written");
+	else if (!object && json_out_of_memory)
+		error = control_refuse(m, ENOMEM, "out of memory");
 	else if (!object)
 		error = control_refuse(m, EINVAL, "config.json: what was written is not JSON at byte %zu",
 			end ? (size_t)(end - text) : 0);

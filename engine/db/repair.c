@@ -240,9 +240,13 @@ static enum wombat_status repair_config(struct repair *r)
 	s = s == WOMBAT_OK ? good_lines(r, path, &text, &good) : WOMBAT_OK;
 	options_defaults(&config.values);
 	config.explicit_mask = 0;
-	if (s == WOMBAT_OK && (!good.size || options_parse_text(&config, path, (char *)good.data, good.size) != WOMBAT_OK ||
-			       options_check(&config.values) != WOMBAT_OK)) {
-		say(r, true, "%s is dropped: its settings do not fit together", path);
+	parsed = s == WOMBAT_OK && good.size ? options_parse_text(&config, path, (char *)good.data, good.size) : WOMBAT_INVALID;
+	if (parsed == WOMBAT_OK)
+		parsed = options_check(&config.values);
+	if (s == WOMBAT_OK && parsed == WOMBAT_NO_MEMORY)
+		s = parsed;
+	if (s == WOMBAT_OK && parsed != WOMBAT_OK) {
+		say(r, true, "%s is dropped: nothing of it is left, or its settings do not fit together", path);
 		buf_clear(&good);
 	}
 	if (s == WOMBAT_OK)

@@ -143,6 +143,20 @@ static void test_whole(void **state)
 	db_world_done(&w);
 }
 
+/* A manifest that cannot be read now is not a damaged one. */
+static void test_manifest_unreadable(void **state)
+{
+	(void)state;
+	struct db_world w;
+	fill(&w);
+	db_world_fail(&w, "reader_open", "MANIFEST", 0, WOMBAT_IO);
+	check(&w, WOMBAT_IO);
+	assert_true(db_world_let_go(&w) > 0);
+	check(&w, WOMBAT_OK);
+	db_world_open(&w);
+	db_world_done(&w);
+}
+
 static void test_empty(void **state)
 {
 	(void)state;
@@ -367,6 +381,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_whole),
+		cmocka_unit_test(test_manifest_unreadable),
 		cmocka_unit_test(test_empty),
 		cmocka_unit_test(test_tables),
 		cmocka_unit_test(test_it_looks_on),

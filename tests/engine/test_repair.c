@@ -2,6 +2,7 @@
  * Repair: whatever is deleted, cut or changed in a database, afterwards it opens, is sound, and shows for each key nothing
  * but values that it once had; what was in undamaged files is there.
  */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -279,6 +280,46 @@ static void test_io(void **state)
 	saved->calls->free(saved);
 }
 
+static atomic_uint allocations_left;
+
+static bool fail_nth(size_t size)
+{
+	(void)size;
+	return atomic_load(&allocations_left) == 0 || atomic_fetch_sub(&allocations_left, 1) != 1;
+}
+
+/* Memory that runs out is not taken for damage: what repair then does or does not do, the next one ends. */
+static void test_memory(void **state)
+{
+	(void)state;
+	struct db_world w;
+	struct env *saved;
+	bool failed = true;
+	fill(&w);
+	damage_much(&w);
+	assert_ok(env_mem_clone(w.env, ENV_MEM_ALL, 0, &saved));
+	replace(&w, saved);
+	struct lines usual = repair(&w);
+	for (unsigned n = 1; failed; n += 1 + n / 8) {
+		struct lines l = { .losses = 0 };
+		replace(&w, saved);
+		atomic_store(&allocations_left, n);
+		mem_test_hook = fail_nth;
+		enum wombat_status s = db_repair_env(w.env, DB_WORLD_DIR, note, &l);
+		mem_test_hook = NULL;
+		failed = atomic_exchange(&allocations_left, 0) == 0;
+		if (s == WOMBAT_CORRUPTION)
+			assert_int_equal(l.losses, usual.losses);
+		else
+			assert_status(s, WOMBAT_NO_MEMORY);
+		l = repair(&w);
+		expect_sound(&w, &l);
+	}
+	db_world_open(&w);
+	db_world_done(&w);
+	saved->calls->free(saved);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -286,6 +327,7 @@ int main(void)
 		cmocka_unit_test(test_config),
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_io),
+		cmocka_unit_test(test_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
