@@ -23,6 +23,7 @@
 #include "engine/base/alloc.h"
 #include "engine/base/array.h"
 #include "engine/db/db_impl.h"
+#include "engine/db/repair_extents.h"
 #include "engine/iter/merge_iter.h"
 #include "engine/table/table_salvage.h"
 #include "engine/version/manifest.h"
@@ -959,6 +960,13 @@ static enum wombat_status take_lock(struct env *env, const char *dir, struct env
 	return fail(WOMBAT_BUSY, "%s is in use by %s; `wombat repair` needs it closed", dir, who);
 }
 
+static void say_extents_lost(void *arg, struct wombat_slice key)
+{
+	char text[EVENT_KEY_TEXT];
+	event_key_text(key, text);
+	say(arg, true, "key \"%s\": pieces of its value are missing", text);
+}
+
 enum wombat_status db_repair_env(struct env *env, const char *dir,
 				 void (*report)(void *arg, bool is_loss, const char *sentence), void *arg)
 {
@@ -982,6 +990,8 @@ enum wombat_status db_repair_env(struct env *env, const char *dir,
 	mem_free(r.files);
 	mem_free(r.fresh);
 	env->calls->unlock(lock);
+	if (s == WOMBAT_OK && r.losses)
+		s = repair_extents(env, dir, say_extents_lost, &r);
 	if (s != WOMBAT_OK)
 		return s;
 	return r.losses ? fail(WOMBAT_CORRUPTION, "%s was repaired; %" PRIu64 " things are lost", dir, r.losses) : WOMBAT_OK;

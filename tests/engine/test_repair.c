@@ -8,7 +8,7 @@
 
 #include "engine/base/alloc.h"
 #include "engine/base/random.h"
-#include "engine/db/db_impl.h"
+#include "engine/db/extents.h"
 #include "tests/support/check.h"
 #include "tests/support/db_world.h"
 #include "tests/support/seed.h"
@@ -320,6 +320,53 @@ static void test_memory(void **state)
 	saved->calls->free(saved);
 }
 
+/* A value of which a piece is missing is gone, and told; others stay. */
+static void test_extents(void **state)
+{
+	(void)state;
+	static uint8_t bytes[200000];
+	struct db_world w;
+	struct wombat_edit *e;
+	struct wombat_record r;
+	db_world_init(&w, (const char *const[]){ "value_threshold", "4K", NULL });
+	for (int i = 0; i < 2; i++) {
+		struct wombat_slice key = WOMBAT_STR(i ? "whole" : "torn");
+		assert_ok(wombat_put(w.db, WOMBAT_USER, key, WOMBAT_SLICE(bytes, sizeof bytes)));
+		assert_ok(wombat_edit_open(w.db, WOMBAT_USER, key, 0, &e));
+		assert_ok(wombat_edit_write(e, 100000, "changed", 7));
+		assert_ok(wombat_edit_commit(e, NULL, NULL, 0, NULL));
+		wombat_edit_close(e);
+	}
+	db_world_put(&w, "other", "1");
+	/* As if the table that held it were lost. */
+	struct record head;
+	struct placed_batch batch = { .count = 0 };
+	assert_ok(db_get(w.db, NULL, WOMBAT_USER, WOMBAT_STR("torn"), &r, &head));
+	wombat_record_release(&r);
+	assert_true(head.in_extents);
+	assert_ok(extents_place_delete(&batch, head.extents.id, 100007));
+	assert_ok(db_write_placed(w.db, &batch, 0, NULL, NULL));
+	db_place_done(w.db, &batch, 0);
+	db_world_close(&w);
+	struct lines l = { .losses = 0 };
+	assert_status(db_repair_env(w.env, DB_WORLD_DIR, note, &l), WOMBAT_OK);
+	/* Any loss makes it look. */
+	db_world_write_file(&w, "wombat.conf", "no_such_option=1\n", 17);
+	l = repair(&w);
+	if (l.losses != 3) /* its line, the file that has none left, the value */
+		fail_msg("%s", l.text);
+	assert_non_null(strstr(l.text, "\"torn\""));
+	assert_null(strstr(l.text, "\"whole\""));
+	db_world_open(&w);
+	db_world_expect(&w, WOMBAT_USER, "torn", NULL);
+	db_world_expect(&w, WOMBAT_USER, "other", "1");
+	assert_ok(wombat_get(w.db, NULL, WOMBAT_USER, WOMBAT_STR("whole"), &r));
+	assert_int_equal(r.value.size, sizeof bytes);
+	assert_memory_equal(r.value.data + 100000, "changed", 7);
+	wombat_record_release(&r);
+	db_world_done(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -328,6 +375,7 @@ int main(void)
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_io),
 		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_extents),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
