@@ -309,6 +309,10 @@ WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_edit_next_data(struct wom
  * may be there, `wombat_edit_size` says how much when it is behind the end. */
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_edit_write(struct wombat_edit *edit, uint64_t offset,
 	const void *data, size_t size);
+/* The same with bytes of an opened value of the same database, all within it. What lies in the value log is neither read nor
+ * written but shared, and holes are holes. The value may be closed then. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_edit_copy(struct wombat_edit *edit, uint64_t offset,
+	struct wombat_value *value, uint64_t value_offset, uint64_t size);
 /* Shorter, or longer by a hole. */
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_edit_truncate(struct wombat_edit *edit, uint64_t size);
 /* Makes a hole; the size stays. */

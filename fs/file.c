@@ -306,6 +306,43 @@ int file_write(struct mount *m, struct node *n, const void *data, size_t size, u
 	return 0;
 }
 
+int file_copy(struct mount *m, struct node *from, uint64_t from_offset, struct node *to, uint64_t to_offset, uint64_t size,
+	      size_t *out_size)
+{
+	const uint64_t most = UINT64_C(1) << 30; /* a reply says it in 32 bits */
+	if (from->unlinked)
+		return EOPNOTSUPP;
+	int error = file_commit(m, from);
+	if (!error)
+		error = hold_value(m, from);
+	if (error)
+		return error;
+	uint64_t total = from->held.value_size;
+	size = from_offset >= total ? 0 : total - from_offset < size ? total - from_offset : size;
+	if (size > most)
+		size = most;
+	if (size < EDIT_MIN)
+		return EOPNOTSUPP;
+	if (to_offset + size > m->store->calls->max_value_size(m->store))
+		return EFBIG;
+	struct store_entry held = from->held; /* of its own, should the loading below let the node's go */
+	from->has_held = false;
+	error = file_load(m, to);
+	if (!error && !to->edit)
+		error = stage_to_edit(m, to);
+	if (!error)
+		error = errmap_from_store(m->store->calls->edit_copy(to->edit, to_offset, &held, from_offset, size));
+	m->store->calls->entry_release(m->store, &held);
+	if (error)
+		return error;
+	if (to_offset + size > to->attr.size)
+		to->attr.size = to_offset + size;
+	to->attr.mtime_ns = to->attr.ctime_ns = attr_now_ns();
+	node_mark_data(m, to);
+	*out_size = (size_t)size;
+	return 0;
+}
+
 /* ---- Committing ---------------------------------------------------------------------------- */
 
 int file_content(struct mount *m, struct node *n, struct store_change *out)

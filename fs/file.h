@@ -22,6 +22,10 @@ int file_read(struct mount *m, struct node *n, uint64_t offset, size_t size, con
 int file_zero(struct mount *m, struct node *n, uint64_t offset, uint64_t size);
 /* The first range at or behind `offset` that is stored. ENXIO: there is none. */
 int file_next_data(struct mount *m, struct node *n, uint64_t offset, uint64_t *out_from, uint64_t *out_to);
+/* Copies bytes from one file to another (or the same, elsewhere) without reading them; *out_size: how many. EOPNOTSUPP: too
+ * few for that to be worth it, or the one has no name any more; the kernel then copies. */
+int file_copy(struct mount *m, struct node *from, uint64_t from_offset, struct node *to, uint64_t to_offset, uint64_t size,
+	size_t *out_size);
 /* Commits what is changed in parts at the node or below it, since that is bound to its key. */
 int file_settle(struct mount *m, struct node *n);
 

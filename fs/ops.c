@@ -703,6 +703,25 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, s
 	leave(m);
 }
 
+static void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_offset, struct fuse_file_info *from_fi, fuse_ino_t to,
+			       off_t to_offset, struct fuse_file_info *to_fi, size_t size, int flags)
+{
+	struct mount *m = enter(req, OP_COPY_FILE_RANGE);
+	struct node *a = node_of(m, from), *b = node_of(m, to);
+	size_t copied = 0;
+	(void)from_fi;
+	(void)to_fi;
+	int error = flags ? EINVAL : a->control || b->control ? EOPNOTSUPP :
+		    file_copy(m, a, (uint64_t)from_offset, b, (uint64_t)to_offset, size, &copied);
+	if (!error && fuse_req_ctx(req)->uid != 0)
+		clear_setid(b);
+	if (error)
+		reply_error(m, req, error);
+	else
+		fuse_reply_write(req, copied);
+	leave(m);
+}
+
 /* ---- Directories --------------------------------------------------------------------------- */
 
 /* An open control directory needs no listing of its own. All are in a list: a lazy unmount may close them for good
@@ -1061,6 +1080,7 @@ const struct fuse_lowlevel_ops wombatfs_ops = {
 	.create = op_create,
 	.fallocate = op_fallocate,
 	.lseek = op_lseek,
+	.copy_file_range = op_copy_file_range,
 };
 
 /* The root's attributes, and whether any inode number is recorded. */

@@ -117,6 +117,9 @@ struct store_calls {
 	/* Bytes that are all within the value. */
 	enum store_result (*edit_read)(struct store_edit *edit, uint64_t offset, size_t size, void *out);
 	enum store_result (*edit_write)(struct store_edit *edit, uint64_t offset, const void *data, size_t size);
+	/* Bytes of an entry from hold(), all within it; they are shared where they are large. */
+	enum store_result (*edit_copy)(struct store_edit *edit, uint64_t offset, struct store_entry *held, uint64_t held_offset,
+		uint64_t size);
 	enum store_result (*edit_resize)(struct store_edit *edit, uint64_t size);
 	/* Zeros that take no space. */
 	enum store_result (*edit_punch)(struct store_edit *edit, uint64_t offset, uint64_t size);

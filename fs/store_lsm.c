@@ -436,6 +436,12 @@ static enum store_result lsm_edit_write(struct store_edit *e, uint64_t offset, c
 	return errmap_store_from_wombat(wombat_edit_write(edit_of(e), offset, data, size));
 }
 
+static enum store_result lsm_edit_copy(struct store_edit *e, uint64_t offset, struct store_entry *held, uint64_t held_offset,
+				       uint64_t size)
+{
+	return errmap_store_from_wombat(wombat_edit_copy(edit_of(e), offset, held->parts, held_offset, size));
+}
+
 static enum store_result lsm_edit_resize(struct store_edit *e, uint64_t size)
 {
 	return errmap_store_from_wombat(wombat_edit_truncate(edit_of(e), size));
@@ -524,7 +530,7 @@ enum store_result store_lsm_new(struct wombat *db, struct store **out)
 		.list_next = lsm_list_next, .list_close = lsm_list_close, .scan = lsm_scan, .commit = lsm_commit,
 		.move_prefix = lsm_move_prefix, .hold = lsm_hold, .read_held = lsm_read_held,
 		.next_held = lsm_next_held, .edit_open = lsm_edit_open, .edit_close = lsm_edit_close, .edit_read = lsm_edit_read,
-		.edit_write = lsm_edit_write, .edit_resize = lsm_edit_resize, .edit_punch = lsm_edit_punch,
+		.edit_write = lsm_edit_write, .edit_copy = lsm_edit_copy, .edit_resize = lsm_edit_resize, .edit_punch = lsm_edit_punch,
 		.edit_next = lsm_edit_next, .sync = lsm_sync, .space = lsm_space,
 		.max_value_size = lsm_max_value_size, .max_key_size = lsm_max_key_size, .last_error = lsm_last_error,
 	};

@@ -41,7 +41,7 @@ struct wombat_edit {
 
 	uint64_t size;
 	struct extent_map changes;        /* over these; without extents all of the value */
-	bool dirty;
+	bool dirty, shares;               /* shares: it has parts of other values, which are not to be written again */
 	uint64_t committed;               /* number of its last commit, whose state is yet to be read; else 0 */
 	uint64_t *files;                  /* of the value log: one for each value that was appended or is pointed to */
 	size_t file_count, file_capacity;
@@ -142,7 +142,7 @@ static void unload(struct wombat_edit *e)
 {
 	if (e->in_extents)
 		extent_reader_done(&e->reader);
-	e->in_extents = e->exists = e->dirty = false;
+	e->in_extents = e->exists = e->dirty = e->shares = false;
 	wombat_snapshot_release(e->db, e->snapshot);
 	e->snapshot = NULL;
 	extent_map_clear(&e->changes);
@@ -412,6 +412,55 @@ enum wombat_status wombat_edit_write(struct wombat_edit *e, uint64_t offset, con
 	return threshold && e->changes.bytes > MEMORY_MAX ? spill_all(e, SPILL_MIN) : WOMBAT_OK;
 }
 
+struct copying {
+	struct wombat_edit *edit;
+	uint64_t from, to; /* in the value */
+	uint64_t offset;   /* in the edit, of `from` */
+};
+
+static enum wombat_status copy_extent(void *arg, uint64_t at, const struct record *r)
+{
+	const struct copying *c = arg;
+	struct wombat_edit *e = c->edit;
+	uint64_t begin = at > c->from ? at : c->from, end = at + record_value_size(r), skip = begin - at;
+	if (end > c->to)
+		end = c->to;
+	uint64_t to = c->offset + (begin - c->from), size = end - begin;
+	if (!r->elsewhere)
+		return wombat_edit_write(e, to, r->value.data + skip, (size_t)size);
+	enum wombat_status s = reserve_file(e);
+	if (s == WOMBAT_OK)
+		s = extent_map_cut(&e->changes, to, to + size);
+	if (s != WOMBAT_OK)
+		return s;
+	if (!vlog_share(e->db->values, r->pointer.file))
+		return fail(WOMBAT_INVALID, "a value that is copied is of another database");
+	e->files[e->file_count++] = r->pointer.file;
+	struct extent *x = extent_map_add(&e->changes, to, size, EXTENT_VALUE);
+	if (!x)
+		return fail_no_memory();
+	x->pointer = r->pointer;
+	x->part_at = (r->part ? r->part_at : 0) + skip;
+	e->shares = true;
+	return WOMBAT_OK;
+}
+
+enum wombat_status wombat_edit_copy(struct wombat_edit *e, uint64_t offset, struct wombat_value *value, uint64_t value_offset,
+				    uint64_t size)
+{
+	uint64_t total = wombat_value_record(value)->value_size;
+	if (value_offset > total || size > total - value_offset || size > UINT64_MAX - offset)
+		return fail(WOMBAT_INVALID, "what is copied is not within its value");
+	if (size == 0)
+		return WOMBAT_OK;
+	/* All of it is a hole first, so that those of the value need not be looked for. */
+	enum wombat_status s = offset + size > e->size ? wombat_edit_truncate(e, offset + size) : WOMBAT_OK;
+	if (s == WOMBAT_OK)
+		s = wombat_edit_punch(e, offset, size);
+	struct copying c = { e, value_offset, value_offset + size, offset };
+	return s == WOMBAT_OK ? value_each(value, c.from, c.to, copy_extent, &c) : s;
+}
+
 enum wombat_status wombat_edit_truncate(struct wombat_edit *e, uint64_t size)
 {
 	uint64_t limit = atomic_load_explicit(&e->db->live.max_value_size, memory_order_relaxed);
@@ -658,7 +707,7 @@ static enum wombat_status place(struct wombat_edit *e, struct placed_batch *out,
 		r.pointer = e->changes.root->pointer;
 		return place_head(e, out, &r);
 	}
-	bool whole = e->size <= (e->exists ? WHOLE_MAX : WHOLE_NEW_MAX);
+	bool whole = e->size <= (e->exists || e->shares ? WHOLE_MAX : WHOLE_NEW_MAX);
 	return whole ? place_whole(e, out, &r) : place_in_extents(e, out, &r);
 }
 

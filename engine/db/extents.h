@@ -96,6 +96,10 @@ MUST_CHECK enum wombat_status extents_place_copy(struct wombat *db, struct place
 /* value.c: the state that an opened value in extents is read at. */
 const struct extents_at *value_extents_at(const struct wombat_value *value, struct value_extents *out);
 
+/* Calls `each` as extents_each() does, for a value that is in extents or not. */
+MUST_CHECK enum wombat_status value_each(struct wombat_value *value, uint64_t from, uint64_t to,
+	enum wombat_status (*each)(void *arg, uint64_t offset, const struct record *r), void *arg);
+
 /* ---- extents_sweep.c ---- */
 
 void extents_sweep_init(struct wombat *db);

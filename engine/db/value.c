@@ -122,6 +122,17 @@ enum wombat_status wombat_value_next_data(struct wombat_value *value, uint64_t o
 	return s;
 }
 
+enum wombat_status value_each(struct wombat_value *value, uint64_t from, uint64_t to,
+			      enum wombat_status (*each)(void *arg, uint64_t offset, const struct record *r), void *arg)
+{
+	if (value->in_extents)
+		return extents_each(&value->reader.at, from, to, each, arg);
+	struct record r = { .value = value->record.value, .elsewhere = value->elsewhere };
+	if (value->elsewhere)
+		r.pointer = *vlog_value_pointer(value->elsewhere);
+	return each(arg, 0, &r);
+}
+
 void wombat_value_close(struct wombat_value *value)
 {
 	if (!value)

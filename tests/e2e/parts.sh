@@ -110,6 +110,29 @@ def unlink_open(name):
         return got
     both(name, do)
 
+def copy_range(name):
+    to = random.choice(names)
+    at, into, size = random.randrange(LIMIT), random.randrange(LIMIT // 2), random.randrange(1, LIMIT // 2)
+    results = []
+    for a, b in zip(paths(name), paths(to)):
+        try:
+            src, dst = os.open(a, os.O_RDONLY), os.open(b, os.O_RDWR | os.O_CREAT, 0o644)
+            if name == to:
+                into = at + size # the ranges may not overlap
+            done = 0
+            while done < size:
+                n = os.copy_file_range(src, dst, size - done, at + done, into + done)
+                if n == 0:
+                    break
+                done += n
+            os.close(src)
+            os.close(dst)
+            results.append(done)
+        except OSError as e:
+            results.append(e.errno)
+    assert results[0] == results[1], (seed, name, to, results)
+    compare(to)
+
 def chmod(name):
     mode = random.choice([0o600, 0o644, 0o755])
     both(name, lambda p: os.chmod(p, mode))
@@ -117,7 +140,7 @@ def chmod(name):
 
 for root in (ours, plain):
     os.makedirs(os.path.join(root, "d"), exist_ok=True)
-actions = [write] * 8 + [truncate, punch, punch, rename, rename_dir, unlink_open, chmod]
+actions = [write] * 8 + [truncate, punch, punch, copy_range, copy_range, rename, rename_dir, unlink_open, chmod]
 for step in range(steps):
     name = random.choice(names)
     random.choice(actions)(name)
@@ -155,6 +178,16 @@ chmod 600 "$mnt/d/bigger"
 mv "$mnt/d" "$mnt/dir"
 written=$(($(stat_of value_log.bytes_total) + $(stat_of wal.bytes_total) - before))
 [ $written -lt 40000 ] || fail "$written bytes were written for four times 4096"
+
+# A copy within the mount shares the bytes.
+before=$(stat_of value_log.bytes_total)
+cp "$mnt/dir/bigger" "$mnt/copy"
+[ "$(($(stat_of value_log.bytes_total) - before))" -lt 1000000 ] || fail "a copy wrote the bytes again"
+cmp "$mnt/dir/bigger" "$mnt/copy"
+printf changed | dd of="$mnt/copy" bs=1 seek=50000000 conv=notrunc status=none
+cmp -s "$mnt/dir/bigger" "$mnt/copy" && fail "a change of a copy changed both"
+cmp -n 50000000 "$mnt/dir/bigger" "$mnt/copy"
+rm "$mnt/copy"
 
 # A sparse file takes what it has.
 truncate -s 1T "$mnt/sparse"

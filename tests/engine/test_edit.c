@@ -622,6 +622,56 @@ static void test_with_a_batch(void **state)
 	db_world_done(&w);
 }
 
+/* Parts of values of each kind, into an edit of each kind; nothing large is written again. */
+static void test_copy_range(void **state)
+{
+	(void)state;
+	static uint8_t bytes[220000], model[500000];
+	struct db_world w;
+	struct wombat_record record;
+	struct wombat_value *value;
+	struct random_state r;
+	random_seed(&r, test_seed("test_copy_range"));
+	db_world_init(&w, small);
+	make_value(&w);
+	assert_ok(db_world_set(&w, "value_log_space_reclaim_threshold", "1"));
+	db_world_put_filled(&w, "log", 200000, 5);
+	db_world_put_filled(&w, "inline", 3000, 6);
+	double values = db_world_stat(&w, "value_log.bytes_total");
+	struct wombat_edit *e = edit_open(&w, "to");
+	size_t size = 0;
+	static const char *const sources[] = { "k", "log", "inline" };
+	for (unsigned n = 0; n < 60; n++) {
+		const char *source = sources[random_below(&r, 3)];
+		assert_ok(wombat_value_open(w.db, NULL, WOMBAT_USER, WOMBAT_STR(source), &value));
+		size_t total = (size_t)wombat_value_record(value)->value_size, got;
+		size_t from = random_below(&r, total), part = random_below(&r, total - from) + 1;
+		size_t at = random_below(&r, sizeof(model) - part);
+		assert_ok(wombat_value_read(value, from, bytes, part, &got));
+		assert_ok(wombat_edit_copy(e, at, value, from, part));
+		assert_status(wombat_edit_copy(e, at, value, from, total - from + 1), WOMBAT_INVALID);
+		memcpy(model + at, bytes, part);
+		size = at + part > size ? at + part : size;
+		wombat_value_close(value);
+		assert_int_equal(wombat_edit_size(e), size);
+		if (n % 7 == 6)
+			commit(e);
+		if (n % 20 == 19)
+			settle(&w);
+	}
+	commit(e);
+	wombat_edit_close(e);
+	/* Small rests that were cut are written with their extents, nothing else. */
+	assert_true(db_world_stat(&w, "value_log.bytes_total") - values < 60 * 7000);
+	db_world_reopen(&w);
+	assert_ok(wombat_get(w.db, NULL, WOMBAT_USER, WOMBAT_STR("to"), &record));
+	assert_int_equal(record.value.size, size);
+	assert_memory_equal(record.value.data, model, size);
+	wombat_record_release(&record);
+	expect_either(&w, false);
+	db_world_done(&w);
+}
+
 static void test_arguments(void **state)
 {
 	(void)state;
@@ -781,6 +831,7 @@ int main(void)
 		cmocka_unit_test(test_copy_is_of_what_was_opened),
 		cmocka_unit_test(test_move),
 		cmocka_unit_test(test_with_a_batch),
+		cmocka_unit_test(test_copy_range),
 		cmocka_unit_test(test_arguments),
 		cmocka_unit_test(test_out_of_memory),
 		cmocka_unit_test(test_io_fails),
