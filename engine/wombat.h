@@ -15,8 +15,8 @@
  * Records. A record maps a key to a value and carries the time it was written (ns since 1970, UTC),
  * an optional expiry time, and an optional attribute blob that the engine stores but never
  * interprets. Keys are ordered by their bytes (memcmp; a prefix sorts before what extends it).
- * A key is 0 to `max_key_size` bytes (default 4096), a value 0 to `max_value_size` (default 1 GiB),
- * an attribute blob 0 to 65536 bytes.
+ * A key is 0 to `max_key_size` bytes (default 4096), a value 0 to `max_value_size` (default 16 TiB; at
+ * most 1 GiB in one call, more in parts), an attribute blob 0 to 4 MiB.
  *
  * Keyspaces. One database holds up to 254 ordered namespaces, numbered 1 to 254. WOMBAT_USER is the
  * one that users see; 2 to 15 belong to wombatfs. A batch may change several of them at once.
@@ -91,6 +91,7 @@ enum wombat_keyspace {
 	WOMBAT_FS_DIRS = 2,   /* wombatfs: explicit directories */
 	WOMBAT_FS_INODES = 3, /* wombatfs: inode numbers in use that do not follow from a path */
 	WOMBAT_FS_META = 4,   /* wombatfs: its own counters and settings */
+	WOMBAT_FS_LINKS = 5,  /* wombatfs: files with several names, and these */
 	WOMBAT_KEYSPACE_MAX = 254
 };
 
@@ -275,7 +276,8 @@ WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_batch_delete_range(struct
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_write(struct wombat *db,
 	const struct wombat_batch *batch, unsigned flags, uint64_t *out_sequence);
 
-/* Makes all that was written before durable: one sync of the write-ahead log. */
+/* Makes all that was written before durable: one sync of the write-ahead log, and one of the value log if that was appended
+ * to. */
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_sync(struct wombat *db);
 
 /* ---- Changing parts of a value ------------------------------------------------------------- */
@@ -326,6 +328,17 @@ WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_edit_punch(struct wombat_
  */
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_edit_commit(struct wombat_edit *edit,
 	const struct wombat_put_info *info, const struct wombat_batch *batch, unsigned flags, uint64_t *out_sequence);
+/*
+ * Commits as wombat_edit_commit() does, and in the same step under `count` further keys of the keyspace: these have the same
+ * value, time, expiry and attributes then, whatever they had before. A large value is there once for all of them, so the
+ * cost does not depend on its size, the first time that they get it nor later. Each stays a value of its own: one that is
+ * put, deleted or changed by an edit that is committed without some of the others leaves these as they are, and the first
+ * such edit copies pointers to what the value has, as wombat_batch_put_value() does. Statuses as of wombat_edit_commit, WOMBAT_CONFLICT also when one of the keys was changed, and
+ *   WOMBAT_INVALID    two of the keys are the same, or one is the edit's own
+ */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_edit_commit_keys(struct wombat_edit *edit,
+	const struct wombat_slice *keys, size_t count, const struct wombat_put_info *info, const struct wombat_batch *batch,
+	unsigned flags, uint64_t *out_sequence);
 /* Ends it; what was not committed is lost. NULL is fine. */
 WOMBAT_API void wombat_edit_close(struct wombat_edit *edit);
 
@@ -407,10 +420,20 @@ WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_txn_begin(struct wombat *
  * readable until the transaction ends. */
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_txn_get(struct wombat_txn *txn, unsigned keyspace,
 	struct wombat_slice key, unsigned flags, struct wombat_record *out_record);
-/* As wombat_iter_new, with the changes made so far. A serializable transaction counts everything between the bounds as
- * read: narrow ones conflict less. Freed before the transaction ends; `options->read.snapshot` is not looked at. */
+/* As wombat_iter_new, with the changes made so far. A serializable transaction counts as read what the iterator passed over,
+ * from where a move began to where it came to stand. Freed before the transaction ends; `options->read.snapshot` is not
+ * looked at. */
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_txn_iter_new(struct wombat_txn *txn,
 	const struct wombat_iter_options *options, unsigned keyspace, struct wombat_iter **out_iter);
+/* As wombat_prefix_exists, wombat_list_new and wombat_value_open, with the changes made so far. A list or a value is freed before
+ * the transaction ends. */
+struct wombat_list;
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_txn_prefix_exists(struct wombat_txn *txn, unsigned keyspace,
+	struct wombat_slice prefix, unsigned flags, bool *out_exists);
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_txn_list_new(struct wombat_txn *txn, unsigned keyspace,
+	struct wombat_slice prefix, struct wombat_list **out_list);
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_txn_value_open(struct wombat_txn *txn, unsigned keyspace,
+	struct wombat_slice key, struct wombat_value **out_value);
 /* All copied. A time of 0 is now, not the commit's. WOMBAT_TOO_BIG: as for wombat_write. */
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_txn_put(struct wombat_txn *txn, unsigned keyspace,
 	struct wombat_slice key, struct wombat_slice value, const struct wombat_put_info *info);
@@ -420,8 +443,36 @@ WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_txn_delete(struct wombat_
  * the key. `out_sequence` (may be NULL) of one that changed nothing: the state that it read. */
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_txn_commit(struct wombat_txn *txn, unsigned flags,
 	uint64_t *out_sequence);
-/* Ends it without a trace; NULL is fine. */
+/* The same, but the transaction goes on: after a conflict or another failure as it was, to be tried again; after WOMBAT_OK it can
+ * be read, and a change of it is WOMBAT_INVALID. wombat_txn_abandon() ends it. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_txn_try(struct wombat_txn *txn, unsigned flags,
+	uint64_t *out_sequence);
+/* Ends it without a trace, but for what was committed; NULL is fine. */
 WOMBAT_API void wombat_txn_abandon(struct wombat_txn *txn);
+
+/* ---- Sorted data in bulk ------------------------------------------------------------------- */
+
+/*
+ * Ingestion: records in ascending order become tables at once, past the log and the memtable, each byte written once. They
+ * become visible together, as one change, with the commit; they replace what the keys had before it, whenever that was
+ * written. An ingestion belongs to one thread at a time; several may be under way. Until it is freed, value log files are
+ * not given back to the file system.
+ */
+struct wombat_ingest;
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_ingest_new(struct wombat *db, struct wombat_ingest **out_ingest);
+/* Keys ascend, bytewise, within a keyspace, and keyspaces ascend: else WOMBAT_INVALID, and nothing has changed. `info` may
+ * be NULL. After another failure it can only be freed. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_ingest_put(struct wombat_ingest *ingest, unsigned keyspace,
+	struct wombat_slice key, struct wombat_slice value, const struct wombat_put_info *info);
+/*
+ * All that was put is visible and durable when it returns. Writers wait meanwhile for a flush of what was written before,
+ * most of which is done before they are stopped. The ingestion is empty then and may be used again, from any key on.
+ * `out_sequence` may be NULL. After a failure it can only be freed; whether the data is there is said by the next open if
+ * wombat_background_status() says so too, else it is not.
+ */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_ingest_commit(struct wombat_ingest *ingest, uint64_t *out_sequence);
+/* What was not committed is gone, its files too; NULL is fine. */
+WOMBAT_API void wombat_ingest_free(struct wombat_ingest *ingest);
 
 /* ---- Estimates ----------------------------------------------------------------------------- */
 
@@ -531,7 +582,8 @@ WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_options_preset(struct wom
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_options_load(struct wombat_options *options,
 	const char *path);
 
-enum wombat_option_type { WOMBAT_TYPE_BOOL, WOMBAT_TYPE_COUNT, WOMBAT_TYPE_SIZE, WOMBAT_TYPE_REAL, WOMBAT_TYPE_ENUM };
+enum wombat_option_type { WOMBAT_TYPE_BOOL, WOMBAT_TYPE_COUNT, WOMBAT_TYPE_SIZE, WOMBAT_TYPE_REAL, WOMBAT_TYPE_ENUM,
+	WOMBAT_TYPE_PATH };
 
 struct wombat_option_info {
 	const char *name;
@@ -564,7 +616,7 @@ WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_get_option(struct wombat 
 /* ---- Statistics and upkeep ----------------------------------------------------------------- */
 
 /* Calls `each` for every statistic in a stable order, by its dotted name ("level.0.files"). Values are
- * doubles that hold integers exactly up to 2^53; `is_counter` ones only grow while open. */
+ * doubles that hold integers exactly up to 2^53; `is_counter` ones only grow, but for wombat_reset_stats(). */
 struct wombat_stat {
 	const char *name; /* borrowed for the call */
 	double value;
@@ -578,6 +630,10 @@ WOMBAT_API enum wombat_status wombat_stats(struct wombat *db,
 /* One figure by its name; WOMBAT_NOT_FOUND: none of that name. */
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_stat(struct wombat *db, const char *name, double *out_value);
 
+/* From now on counters, the ratios that are made of them and latencies count from 0, for whoever reads them. What tells a state
+ * (sizes, files, levels) stays. WOMBAT_NO_MEMORY: they stay as they were. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_reset_stats(struct wombat *db);
+
 /* Writes the memtable to a table and waits for it. */
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_flush(struct wombat *db);
 
@@ -588,6 +644,10 @@ WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_compact(struct wombat *db
 
 /* Waits until no flush or compaction runs or is due. */
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_wait_idle(struct wombat *db);
+
+/* Gives back the space of what is deleted, overwritten or expired, but for snapshots: compacts everything and waits until files of
+ * the value log whose dead share is over value_log_space_reclaim_threshold are gone. WOMBAT_BUSY: compactions are paused. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_reclaim(struct wombat *db);
 
 /* Compactions do not start between these; calls nest. Writers may come to wait: see stalls. */
 WOMBAT_API void wombat_pause_compaction(struct wombat *db);
@@ -602,6 +662,13 @@ WOMBAT_API enum wombat_status wombat_background_status(struct wombat *db);
  * per finding (`is_damage` false: information). WOMBAT_CORRUPTION if there was damage.
  */
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_check(const char *dir,
+	void (*report)(void *arg, bool is_damage, const char *sentence), void *arg);
+
+/*
+ * The same of a database that is open, for its state at the call: all tables and the values that these point to, from the disk,
+ * after a flush. It goes on beside everything else, and may be called by any thread.
+ */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_verify(struct wombat *db,
 	void (*report)(void *arg, bool is_damage, const char *sentence), void *arg);
 
 /*

@@ -67,7 +67,8 @@ static unsigned differing(const struct attr *a, const struct attr *d)
 	return (a->mode != d->mode ? ATTR_MODE : 0u) | (a->uid != d->uid ? ATTR_UID : 0u) |
 	       (a->gid != d->gid ? ATTR_GID : 0u) | (a->mtime_ns != d->mtime_ns ? ATTR_MTIME : 0u) |
 	       (a->ctime_ns != a->mtime_ns ? ATTR_CTIME : 0u) | (a->atime_ns != a->mtime_ns ? ATTR_ATIME : 0u) |
-	       (a->ino ? ATTR_INO : 0u) | (a->rdev ? ATTR_RDEV : 0u) | (a->xattrs_size ? ATTR_XATTRS : 0u);
+	       (a->ino ? ATTR_INO : 0u) | (a->rdev ? ATTR_RDEV : 0u) | (a->xattrs_size ? ATTR_XATTRS : 0u) |
+	       (a->linked ? ATTR_LINKED : 0u) | (a->xattrs_size && a->xattrs_wide ? ATTR_WIDE : 0u);
 }
 
 int attr_encode(const struct mount_options *o, bool directory, const struct attr *a, uint8_t **out, size_t *out_size)
@@ -115,14 +116,14 @@ int attr_encode(const struct mount_options *o, bool directory, const struct attr
 }
 
 /* Whether the bytes are whole attributes, one behind the other: what xattr.c relies on. */
-static bool is_xattr_list(const uint8_t *p, const uint8_t *end)
+static bool is_xattr_list(const uint8_t *p, const uint8_t *end, bool wide)
 {
 	uint64_t size;
 	while (p != end) {
 		if (!take(&p, end, 1, &size) || !size || size > (size_t)(end - p))
 			return false;
 		p += size;
-		if (!take(&p, end, 2, &size) || size > (size_t)(end - p))
+		if (!take(&p, end, wide ? 4 : 2, &size) || size > (size_t)(end - p))
 			return false;
 		p += size;
 	}
@@ -132,7 +133,7 @@ static bool is_xattr_list(const uint8_t *p, const uint8_t *end)
 static int decode_xattrs(const uint8_t **p, const uint8_t *end, struct attr *a)
 {
 	uint64_t size;
-	if (!take(p, end, 4, &size) || size > (size_t)(end - *p) || !is_xattr_list(*p, *p + size))
+	if (!take(p, end, 4, &size) || size > (size_t)(end - *p) || !is_xattr_list(*p, *p + size, a->xattrs_wide))
 		return EIO;
 	a->xattrs = malloc(size ? size : 1);
 	if (!a->xattrs)
@@ -196,8 +197,11 @@ int attr_decode(const struct mount_options *o, bool directory, uint64_t time_ns,
 	attr_default(o, directory, time_ns, &a);
 	if (size) {
 		const uint8_t *p = blob, *end = blob + size;
-		if (!take(&p, end, 1, &version) || !take(&p, end, 2, &mask) || version != ATTR_VERSION || (mask & ~ATTR_KNOWN))
+		if (!take(&p, end, 1, &version) || !take(&p, end, 2, &mask) || version != ATTR_VERSION || (mask & ~ATTR_KNOWN) ||
+		    (mask & (ATTR_XATTRS | ATTR_WIDE)) == ATTR_WIDE)
 			return EIO;
+		a.linked = mask & ATTR_LINKED;
+		a.xattrs_wide = mask & ATTR_WIDE;
 		int error = decode_fields(p, end, (unsigned)mask, &a);
 		if (error || S_ISDIR(a.mode) != directory) {
 			attr_done(&a);
@@ -206,6 +210,11 @@ int attr_decode(const struct mount_options *o, bool directory, uint64_t time_ns,
 	}
 	*out = a;
 	return 0;
+}
+
+bool attr_blob_is_linked(const uint8_t *blob, size_t size)
+{
+	return size >= 3 && blob[0] == ATTR_VERSION && (blob[2] & (ATTR_LINKED >> 8));
 }
 
 static struct timespec timespec_of(int64_t ns)

@@ -8,7 +8,7 @@
 #ifndef WOMBAT_FS_ATTR_FORMAT_H
 #define WOMBAT_FS_ATTR_FORMAT_H
 
-enum { ATTR_VERSION = 1, ATTR_BLOB_MAX = 65536 };
+enum { ATTR_VERSION = 1, ATTR_BLOB_MAX = 4 << 20 };
 
 enum attr_field {
 	ATTR_MODE = 1 << 0,  /* 4 bytes: type and permissions */
@@ -20,7 +20,9 @@ enum attr_field {
 	ATTR_INO = 1 << 6,   /* 8; default: follows from parent and name */
 	ATTR_RDEV = 1 << 7,  /* 8 */
 	ATTR_XATTRS = 1 << 8, /* 4: bytes that follow: name length 1, name, value length 2, value, for each */
-	ATTR_KNOWN = (1 << 9) - 1,
+	ATTR_LINKED = 1 << 9, /* 0: the file may have several names; see links.h */
+	ATTR_WIDE = 1 << 10,  /* 0: lengths of values of extended attributes are 4 bytes, not 2 */
+	ATTR_KNOWN = (1 << 11) - 1,
 };
 
 #endif

@@ -17,10 +17,14 @@
 
 #include "fs/control_impl.h"
 #include "fs/errmap.h"
+#include "fs/feed.h"
+#include "fs/node.h"
 #include "fs/options.h"
 #include "fs/service.h"
+#include "fs/store.h"
 
-enum { ID_ROOT, ID_STATS, ID_STATS_PROM, ID_CONFIG, ID_CONFIG_JSON, ID_LAST_ERROR, ID_VERSION, ID_CTL, ID_TUNE,
+enum { ID_ROOT, ID_STATS, ID_STATS_PROM, ID_CONFIG, ID_CONFIG_JSON, ID_LAST_ERROR, ID_VERSION, ID_CTL, ID_TUNE, ID_SNAPSHOT, ID_RAW,
+	ID_STATS_TXT, ID_CHANGES, ID_ACCESSLOG, ID_TXN, ID_COMMIT,
 	ID_TUNE_MOUNT = 64, ID_TUNE_ENGINE = 128 };
 
 /* ---- Growable text ---- */
@@ -144,6 +148,7 @@ static CONTROL_RENDER(render_version)
 static const struct control_entry files[] = {
 	{ .name = "stats", .mode = S_IFREG | 0444, .render = control_stats_render_json, .id = ID_STATS },
 	{ .name = "stats.prom", .mode = S_IFREG | 0444, .render = control_stats_render_prometheus, .id = ID_STATS_PROM },
+	{ .name = "stats.txt", .mode = S_IFREG | 0444, .render = control_stats_render_text, .id = ID_STATS_TXT },
 	{ .name = "config", .mode = S_IFREG | 0644, .render = control_config_render, .apply = control_config_apply,
 	  .id = ID_CONFIG },
 	{ .name = "config.json", .mode = S_IFREG | 0644, .render = control_config_render_json,
@@ -151,6 +156,12 @@ static const struct control_entry files[] = {
 	{ .name = "last_error", .mode = S_IFREG | 0444, .render = render_last_error, .id = ID_LAST_ERROR },
 	{ .name = "version", .mode = S_IFREG | 0444, .render = render_version, .id = ID_VERSION },
 	{ .name = "ctl", .mode = S_IFREG | 0200, .apply = control_ctl_apply, .id = ID_CTL },
+	{ .name = "changes", .mode = S_IFREG | 0400, .stream = &control_changes, .id = ID_CHANGES },
+	{ .name = "accesslog", .mode = S_IFREG | 0400, .stream = &control_accesslog, .id = ID_ACCESSLOG },
+	{ .name = "raw", .mode = S_IFDIR | 0700, .dir = &control_raw_dir, .id = ID_RAW },
+	{ .name = "snapshot", .mode = S_IFDIR | 0755, .dir = &control_snapshot_dir, .id = ID_SNAPSHOT },
+	{ .name = "txn", .mode = S_IFDIR | 0755, .dir = &control_txn_dir, .id = ID_TXN },
+	{ .name = "commit", .mode = S_IFDIR | 0755, .dir = &control_commit_dir, .id = ID_COMMIT },
 };
 enum { FILE_COUNT = sizeof(files) / sizeof(files[0]) };
 
@@ -216,7 +227,7 @@ int control_init(struct mount *m)
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	c->started_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 	m->control = c;
-	if (make_tune(c) && make_root(c, m->options.ctldir))
+	if (make_tune(c) && make_root(c, m->options.ctldir) && control_changes_init(m) == 0)
 		return 0;
 	control_done(m);
 	return ENOMEM;
@@ -228,9 +239,12 @@ void control_done(struct mount *m)
 	if (!c)
 		return;
 	m->control = NULL;
+	store_lsm_observe(m->store, NULL, NULL);
 	/* What ctl paused must not keep the database from closing in good order. */
 	if (c->paused)
 		wombat_resume_compaction(m->db);
+	feed_free(c->changes);
+	feed_free(c->accesses);
 	free(c->root_children);
 	free(c->tune_children);
 	free(c->tune_files);
@@ -254,7 +268,86 @@ const struct control_entry *control_find(const struct control_entry *dir, const 
 	return NULL;
 }
 
+/* ---- Listings ---- */
+
+struct control_name {
+	uint64_t ino;
+	mode_t type;
+	size_t at; /* in the text */
+};
+
+struct control_names {
+	struct control_list list;
+	struct control_text text;
+	struct control_name *names;
+	size_t count, capacity, next;
+};
+
+static int names_next(struct control_list *l, const char **out_name, mode_t *out_type, uint64_t *out_ino)
+{
+	struct control_names *n = (struct control_names *)l;
+	if (n->next == n->count)
+		return ENOENT;
+	const struct control_name *name = &n->names[n->next++];
+	*out_name = n->text.data + name->at;
+	*out_type = name->type;
+	*out_ino = name->ino;
+	return 0;
+}
+
+static void names_close(struct control_list *l)
+{
+	struct control_names *n = (struct control_names *)l;
+	control_text_done(&n->text);
+	free(n->names);
+	free(n);
+}
+
+struct control_names *control_names_new(void)
+{
+	struct control_names *n = calloc(1, sizeof(*n));
+	if (n)
+		n->list = (struct control_list){ names_next, names_close };
+	return n;
+}
+
+bool control_names_add(struct control_names *n, const char *name, mode_t type, uint64_t ino)
+{
+	if (n->count == n->capacity) {
+		size_t capacity = 2 * n->capacity + 8;
+		struct control_name *grown = realloc(n->names, capacity * sizeof(*grown));
+		if (!grown)
+			return false;
+		n->names = grown;
+		n->capacity = capacity;
+	}
+	size_t at = n->text.size;
+	if (!control_text_add(&n->text, name, strlen(name) + 1))
+		return false;
+	n->names[n->count++] = (struct control_name){ ino, type, at };
+	return true;
+}
+
+struct control_list *control_names_list(struct control_names *n)
+{
+	return &n->list;
+}
+
+struct node *control_node(struct mount *m, const char *name)
+{
+	const struct node *root = node_find(m, &m->nodes->root, m->options.ctldir, strlen(m->options.ctldir));
+	return root ? node_find(m, root, name, strlen(name)) : NULL;
+}
+
 /* ---- Reading and writing ---- */
+
+int control_check_owner(struct mount *m, const char *what, uid_t uid)
+{
+	/* The kernel has checked the mode as well, unless it was told not to. */
+	if (uid == 0 || uid == m->options.uid)
+		return 0;
+	return control_refuse(m, EACCES, "only the owner of the mount may write %s, not user %u", what, uid);
+}
 
 int control_read(struct mount *m, const struct control_entry *e, struct control_text *out)
 {
@@ -273,9 +366,9 @@ int control_read(struct mount *m, const struct control_entry *e, struct control_
 int control_write(struct mount *m, const struct control_entry *e, uid_t uid, const char *data, size_t size)
 {
 	struct control_state *c = m->control;
-	/* The kernel has checked the mode as well, unless it was told not to. */
-	if (uid != 0 && uid != m->options.uid)
-		return control_refuse(m, EACCES, "only the owner of the mount may write %s, not user %u", e->name, uid);
+	int refused = control_check_owner(m, e->name, uid);
+	if (refused)
+		return refused;
 	if (!e->apply)
 		return control_refuse(m, EACCES, "%s cannot be written", e->name);
 	if (size > CONTROL_WRITE_MAX)

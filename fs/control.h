@@ -10,14 +10,52 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct mount;
+struct node;
 
 /* Growable text; malloc'd. */
 struct control_text {
 	char *data;
 	size_t size, capacity;
+};
+
+/* An open listing of names, one after the other. */
+struct control_list {
+	/* ENOENT: the end. The name is borrowed until the next call. */
+	int (*next)(struct control_list *l, const char **out_name, mode_t *out_type, uint64_t *out_ino);
+	void (*close)(struct control_list *l);
+};
+
+/*
+ * A directory whose entries come and go. All functions return 0 or an errno, with the sentence in last_error where errno
+ * says too little; those that are NULL are EPERM, and `lookup` and `list` are always there. They are called with the
+ * mount's lock held; which may be let go meanwhile, by those that change something.
+ */
+struct control_dir {
+	int (*lookup)(struct mount *m, struct node *dir, const char *name, struct node **out);
+	int (*list)(struct mount *m, struct node *dir, struct control_list **out);
+	int (*make)(struct mount *m, struct node *dir, const char *name, struct node **out); /* mkdir */
+	int (*remove)(struct mount *m, struct node *dir, const char *name);                  /* rmdir */
+	int (*create)(struct mount *m, struct node *dir, const char *name, mode_t mode, uid_t uid, gid_t gid, struct node **out);
+	int (*unlink)(struct mount *m, struct node *dir, const char *name);
+	/* Of one of its entries, to another directory of the control directory. */
+	int (*rename)(struct mount *m, struct node *dir, const char *name, struct node *new_dir, const char *new_name);
+	bool second_names; /* its files have names elsewhere, which may change: each name is looked up each time */
+};
+
+struct feed_reader;
+
+/* A file that goes on while it is read, in lines; its end is where there is nothing more yet. Called with the mount's lock held;
+ * 0 or an errno. */
+struct control_stream {
+	int (*open)(struct mount *m, struct feed_reader *r);
+	void (*close)(struct mount *m);
+	/* Appends whole lines from the reader's place on, which it moves; nothing: the end. */
+	int (*read)(struct mount *m, struct feed_reader *r, struct control_text *out);
+	uint64_t (*size)(struct mount *m); /* grows when there is something to read */
 };
 
 struct control_entry {
@@ -26,8 +64,10 @@ struct control_entry {
 	/* Files. Return 0 or an errno. NULL: not readable, not writable. Called by control_read and _write. */
 	int (*render)(struct mount *m, const struct control_entry *e, struct control_text *out);
 	int (*apply)(struct mount *m, const struct control_entry *e, const char *data, size_t size);
+	const struct control_stream *stream; /* instead; only the mount's owner and root may open it */
 	/* Directories. */
 	const struct control_entry *const *children; /* NULL-terminated */
+	const struct control_dir *dir;  /* instead */
 	unsigned id;              /* stable small number: the inode is made of it */
 };
 
@@ -35,6 +75,10 @@ struct control_entry {
 int control_init(struct mount *m);
 void control_done(struct mount *m);
 const struct control_entry *control_root(struct mount *m);
+/* A transaction ended by itself. Called with the mount's lock held. */
+void control_txn_dropped(struct mount *m, const char *name);
+/* EACCES: neither the mount's owner nor root. */
+int control_check_owner(struct mount *m, const char *what, uid_t uid);
 const struct control_entry *control_find(const struct control_entry *dir, const char *name);
 
 /* The file's document, rendered now: 0 or an errno. `out` is the caller's, control_text_done() frees it. */

@@ -208,6 +208,7 @@ static bool add_json(cJSON *object, const char *name, enum wombat_option_type ty
 	case WOMBAT_TYPE_SIZE:
 		return cJSON_AddNumberToObject(object, name, size_of_text(value));
 	case WOMBAT_TYPE_ENUM:
+	case WOMBAT_TYPE_PATH:
 		break;
 	}
 	return cJSON_AddStringToObject(object, name, value);

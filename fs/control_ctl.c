@@ -5,6 +5,9 @@
  *     compact             compact everything
  *     compact FROM TO     compact the keys from FROM up to, not including, TO
  *     pause, resume       start no compactions in between
+ *     gc                  give back what is deleted, overwritten or expired
+ *     check               read and verify all tables and values
+ *     reset-stats         counters tell what comes from now on
  *     checkpoint DIR      make DIR a database with the same content (an absolute path)
  *     backup DIR          add a backup to the backup directory DIR (an absolute path)
  *     snapshot NAME       keep the present state under a name; drop-snapshot NAME: no longer
@@ -14,11 +17,13 @@
  * the last is, or with the error of the first that fails. What makes a copy or a snapshot commits first what is staged.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fs/control_impl.h"
 #include "fs/file.h"
+#include "fs/log.h"
 
 enum { WORDS_MAX = 3 };
 
@@ -32,16 +37,16 @@ struct command {
 struct verb {
 	const char *name;
 	size_t words; /* the verb included */
-	enum wombat_status (*run)(struct mount *m, const struct command *c);
+	int (*run)(struct mount *m, const struct command *c); /* 0, or an errno with its sentence */
 	bool takes_path;
 };
 
 /* ---- Verbs ---- */
 
-static enum wombat_status run_flush(struct mount *m, const struct command *c)
+static int run_flush(struct mount *m, const struct command *c)
 {
 	(void)c;
-	return wombat_flush(m->db);
+	return control_refuse_status(m, wombat_flush(m->db));
 }
 
 /* Files that are open and changed: what is seen on the mount is what is kept. */
@@ -62,65 +67,107 @@ static enum wombat_status commit_staged(struct mount *m)
 	}
 }
 
-static enum wombat_status run_checkpoint(struct mount *m, const struct command *c)
+static int run_checkpoint(struct mount *m, const struct command *c)
 {
 	enum wombat_status s = commit_staged(m);
-	return s == WOMBAT_OK ? wombat_checkpoint(m->db, c->words[1]) : s;
+	return control_refuse_status(m, s == WOMBAT_OK ? wombat_checkpoint(m->db, c->words[1]) : s);
 }
 
-static enum wombat_status run_backup(struct mount *m, const struct command *c)
+static int run_backup(struct mount *m, const struct command *c)
 {
 	enum wombat_status s = commit_staged(m);
-	return s == WOMBAT_OK ? wombat_backup_create(m->db, c->words[1], NULL) : s;
+	return control_refuse_status(m, s == WOMBAT_OK ? wombat_backup_create(m->db, c->words[1], NULL) : s);
 }
 
-static enum wombat_status run_compact(struct mount *m, const struct command *c)
+static int run_compact(struct mount *m, const struct command *c)
 {
 	(void)c;
-	return wombat_compact(m->db, 0, WOMBAT_SLICE(NULL, 0), WOMBAT_SLICE(NULL, 0));
+	return control_refuse_status(m, wombat_compact(m->db, 0, WOMBAT_SLICE(NULL, 0), WOMBAT_SLICE(NULL, 0)));
 }
 
-static enum wombat_status run_compact_range(struct mount *m, const struct command *c)
+static int run_compact_range(struct mount *m, const struct command *c)
 {
-	return wombat_compact(m->db, WOMBAT_USER, WOMBAT_SLICE(c->words[1], c->sizes[1]),
-		WOMBAT_SLICE(c->words[2], c->sizes[2]));
+	return control_refuse_status(m, wombat_compact(m->db, WOMBAT_USER, WOMBAT_SLICE(c->words[1], c->sizes[1]),
+		WOMBAT_SLICE(c->words[2], c->sizes[2])));
+}
+
+static int run_gc(struct mount *m, const struct command *c)
+{
+	(void)c;
+	return control_refuse_status(m, wombat_reclaim(m->db));
+}
+
+struct findings {
+	char first[CONTROL_SENTENCE_MAX / 2];
+	unsigned damage;
+};
+
+static void note_finding(void *arg, bool is_damage, const char *sentence)
+{
+	struct findings *f = arg;
+	if (is_damage && f->damage++ == 0)
+		snprintf(f->first, sizeof f->first, "%s", sentence);
+	if (is_damage)
+		log_error("check: %s", sentence);
+}
+
+static int run_check(struct mount *m, const struct command *c)
+{
+	struct findings f = { .damage = 0 };
+	(void)c;
+	int error = control_refuse_status(m, wombat_verify(m->db, note_finding, &f));
+	if (f.damage)
+		control_set_error(m, "ctl: check: %u findings, all in the log; the first: %s", f.damage, f.first);
+	return error;
+}
+
+static int run_reset_stats(struct mount *m, const struct command *c)
+{
+	(void)c;
+	return control_refuse_status(m, control_stats_reset(m));
 }
 
 /* The engine counts pauses; here it is a switch, so that a script that says it twice is not left paused. */
-static enum wombat_status run_pause(struct mount *m, const struct command *c)
+static int run_pause(struct mount *m, const struct command *c)
 {
 	(void)c;
 	if (!m->control->paused)
 		wombat_pause_compaction(m->db);
 	m->control->paused = true;
-	return WOMBAT_OK;
+	return 0;
 }
 
-static enum wombat_status run_resume(struct mount *m, const struct command *c)
+static int run_resume(struct mount *m, const struct command *c)
 {
 	(void)c;
 	if (m->control->paused)
 		wombat_resume_compaction(m->db);
 	m->control->paused = false;
-	return WOMBAT_OK;
+	return 0;
 }
 
 /* A word may hold a NUL byte, which no name of a snapshot does. */
-static enum wombat_status run_snapshot(struct mount *m, const struct command *c)
+static int run_snapshot(struct mount *m, const struct command *c)
 {
 	enum wombat_status s = strlen(c->words[1]) == c->sizes[1] ? commit_staged(m) : WOMBAT_INVALID;
-	return s == WOMBAT_OK ? wombat_snapshot_create(m->db, c->words[1]) : s;
+	return control_refuse_status(m, s == WOMBAT_OK ? wombat_snapshot_create(m->db, c->words[1]) : s);
 }
 
-static enum wombat_status run_drop_snapshot(struct mount *m, const struct command *c)
+static int run_drop_snapshot(struct mount *m, const struct command *c)
 {
-	return strlen(c->words[1]) == c->sizes[1] ? wombat_snapshot_drop(m->db, c->words[1]) : WOMBAT_INVALID;
+	enum wombat_status s = strlen(c->words[1]) == c->sizes[1] ? wombat_snapshot_drop(m->db, c->words[1]) : WOMBAT_INVALID;
+	if (s == WOMBAT_OK)
+		control_snapshot_dropped(m, c->words[1]);
+	return control_refuse_status(m, s);
 }
 
 static const struct verb verbs[] = {
 	{ "flush", 1, run_flush, false },
 	{ "compact", 1, run_compact, false },
 	{ "compact", 3, run_compact_range, false },
+	{ "gc", 1, run_gc, false },
+	{ "check", 1, run_check, false },
+	{ "reset-stats", 1, run_reset_stats, false },
 	{ "pause", 1, run_pause, false },
 	{ "resume", 1, run_resume, false },
 	{ "checkpoint", 2, run_checkpoint, true },
@@ -130,7 +177,8 @@ static const struct verb verbs[] = {
 };
 enum { VERB_COUNT = sizeof(verbs) / sizeof(verbs[0]) };
 
-static const char usage[] = "flush, compact [FROM TO], pause, resume, checkpoint DIR, backup DIR, snapshot NAME, drop-snapshot NAME";
+static const char usage[] = "flush, compact [FROM TO], gc, check, reset-stats, pause, resume, checkpoint DIR, backup DIR, snapshot NAME, "
+	"drop-snapshot NAME";
 
 /* The daemon's own directory is nobody's. */
 static bool is_absolute_path(const struct command *c)
@@ -213,7 +261,7 @@ static int each_line(struct mount *m, const char *data, size_t size, bool run)
 			continue;
 		error = find_verb(m, &command, &verb);
 		if (!error && run)
-			error = control_refuse_status(m, verb->run(m, &command));
+			error = verb->run(m, &command);
 	}
 	free(text);
 	return error;

@@ -1,10 +1,12 @@
 /*
- * The statistics: one list of names and figures, the engine's and then the mount's, in two forms.
+ * The statistics: one list of names and figures, the engine's and then the mount's, in three forms.
  *
+ * Text: a line of name and value for each, as they are called in the list.
  * JSON: a dotted name is a path, level.0.files is {"level": {"0": {"files": ...}}}.
  * Prometheus: the text format, with what its linter wants: seconds for times, _total for counters, a help for
  * each family, and all samples of a family together. A number within a name is a label (level_files{level="0"}).
  */
+#include <assert.h>
 #include <cjson/cJSON.h>
 #include <ctype.h>
 #include <errno.h>
@@ -38,15 +40,25 @@ const char *const mount_opcode_name[OP_COUNT] = {
 struct taker {
 	void (*each)(void *arg, const struct wombat_stat *stat);
 	void *arg;
+	atomic_uint_fast64_t *base; /* of the next one: what it was when counters were reset */
 };
 
-static void emit(const struct taker *to, const char *name, const atomic_uint_fast64_t *value, bool is_counter,
-	const char *help)
+/* Relaxed: figures that nothing is ordered by. */
+static uint64_t relaxed(const atomic_uint_fast64_t *value)
 {
+	return atomic_load_explicit((atomic_uint_fast64_t *)value, memory_order_relaxed);
+}
+
+static void emit(struct taker *to, const char *name, const atomic_uint_fast64_t *value, bool is_counter, const char *help)
+{
+	atomic_uint_fast64_t *base = to->base++;
+	if (!to->each) {
+		atomic_store_explicit(base, is_counter ? relaxed(value) : 0, memory_order_relaxed);
+		return;
+	}
 	struct wombat_stat stat = {
 		.name = name,
-		/* Relaxed: figures that nothing is ordered by. */
-		.value = (double)atomic_load_explicit((atomic_uint_fast64_t *)value, memory_order_relaxed),
+		.value = (double)relaxed(value) - (double)relaxed(base),
 		.is_integer = true,
 		.is_counter = is_counter,
 		.help = help,
@@ -54,9 +66,10 @@ static void emit(const struct taker *to, const char *name, const atomic_uint_fas
 	to->each(to->arg, &stat);
 }
 
-static void each_mount_stat(const struct mount *m, void (*each)(void *arg, const struct wombat_stat *stat), void *arg)
+/* Without `each` the present values become the base. */
+static void each_mount_stat(struct mount *m, void (*each)(void *arg, const struct wombat_stat *stat), void *arg)
 {
-	const struct taker to = { each, arg };
+	struct taker to = { each, arg, m->control->stats_base };
 	const struct mount_counts *c = &m->counts;
 	for (int op = 0; op < OP_COUNT; op++) {
 		char name[NAME_MAX_SIZE];
@@ -73,6 +86,15 @@ static void each_mount_stat(const struct mount *m, void (*each)(void *arg, const
 	emit(&to, "mount.nodes", &c->nodes, false, "Files and directories that the kernel knows");
 	emit(&to, "mount.open_files", &c->open_files, false, "Open file descriptions");
 	emit(&to, "mount.open_dirs", &c->open_dirs, false, "Open directories");
+	assert(to.base <= m->control->stats_base + CONTROL_STATS);
+}
+
+enum wombat_status control_stats_reset(struct mount *m)
+{
+	enum wombat_status s = wombat_reset_stats(m->db);
+	if (s == WOMBAT_OK)
+		each_mount_stat(m, NULL, NULL);
+	return s;
 }
 
 static uint64_t clock_ns(clockid_t clock)
@@ -161,6 +183,32 @@ CONTROL_RENDER(control_stats_render_json)
 	cJSON_free(text);
 	cJSON_Delete(j.root);
 	return error;
+}
+
+/* ---- Text ---- */
+
+struct text {
+	struct control_text *out;
+	bool out_of_memory;
+};
+
+static void add_line(void *arg, const struct wombat_stat *stat)
+{
+	struct text *t = arg;
+	bool ok = stat->is_integer ? control_text_printf(t->out, "%s %.0f\n", stat->name, stat->value) :
+		control_text_printf(t->out, "%s %.12g\n", stat->name, stat->value);
+	t->out_of_memory |= !ok;
+}
+
+CONTROL_RENDER(control_stats_render_text)
+{
+	struct text t = { .out = out };
+	struct wombat_stat uptime = { .name = "mount.uptime_seconds", .value = uptime_seconds(m) };
+	(void)e;
+	int error = control_refuse_status(m, wombat_stats(m->db, add_line, &t));
+	each_mount_stat(m, add_line, &t);
+	add_line(&t, &uptime);
+	return error ? error : t.out_of_memory ? ENOMEM : 0;
 }
 
 /* ---- Prometheus ---- */

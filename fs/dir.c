@@ -13,14 +13,20 @@
 #include <string.h>
 
 #include "fs/errmap.h"
+#include "fs/expiry.h"
 #include "fs/namei.h"
 
-enum { RING = 1024, DIR_CHECKPOINT = 4096, FIRST_MERGED = 3 };
+enum {
+	RING = 1024, DIR_CHECKPOINT = 4096, FIRST_MERGED = 3,
+	NODES_ALWAYS = 16384,       /* so many entries of a listing have their nodes, asked for or not */
+	NODES_EACH = 256,           /* and so many more for each question of the kernel's for one of the directory's names */
+	CREDIT_MAX = 1 << 22,
+};
 
 /* Where an entry stands in the order, for coming back to it. */
 struct position {
 	uint8_t *name;
-	size_t size;
+	size_t size, capacity;
 	bool directory;
 	uint64_t cookie;  /* that led to the entry behind it */
 };
@@ -46,11 +52,16 @@ struct dir_handle {
 	bool have;                   /* it is decided: */
 	char name[KEYPATH_NAME_MAX + 1];
 	char last_chunk[KEYPATH_NAME_MAX + 1];
+	enum keypath_kind kind;
 	mode_t type;
+	uint64_t ino;                /* 0: its node has to say */
 	const struct store_entry *entry;
 	struct key_buf raw;          /* its key bytes */
 	bool raw_directory;
 	bool from_users, from_dirs, from_fresh;
+
+	uint64_t told, asked;        /* entries with their nodes since the beginning; node->asked as it was last seen */
+	uint64_t credit;             /* entries that are to have their nodes beyond NODES_ALWAYS */
 
 	struct position ring[RING];
 	struct position *checkpoints;
@@ -67,12 +78,19 @@ static void position_done(struct position *p)
 
 static int position_set(struct position *p, const uint8_t *name, size_t size, bool directory, uint64_t cookie)
 {
-	uint8_t *copy = malloc(size + 1);
-	if (!copy)
-		return ENOMEM;
-	memcpy(copy, name, size);
-	free(p->name);
-	*p = (struct position){ copy, size, directory, cookie };
+	if (size >= p->capacity) {
+		size_t capacity = size + size / 2 + 16;
+		uint8_t *moved = realloc(p->name, capacity);
+		if (!moved)
+			return ENOMEM;
+		p->name = moved;
+		p->capacity = capacity;
+	}
+	if (size)
+		memcpy(p->name, name, size);
+	p->size = size;
+	p->directory = directory;
+	p->cookie = cookie;
 	return 0;
 }
 
@@ -158,6 +176,8 @@ static int open_sources(struct mount *m, struct dir_handle *d)
 	struct store_calls const *calls = m->store->calls;
 	close_sources(m, d);
 	d->changes = d->node->changes;
+	d->asked = d->node->asked;
+	d->told = d->credit = 0;
 	if (d->node->unlinked) {
 		/* It has no key any more, and nothing is left in it. */
 		d->users.ended = d->dirs.ended = true;
@@ -299,13 +319,15 @@ static void consume(struct dir_handle *d)
 	d->from_users = d->from_dirs = d->from_fresh = false;
 }
 
-static mode_t type_of(const struct mount *m, const struct store_entry *e)
+/* What the record of a file says of its type and number. */
+static void note_record(const struct mount *m, struct dir_handle *d, const struct store_entry *e)
 {
-	struct attr a;
-	if (e->attr.size == 0 || attr_decode(&m->options, false, e->time_ns, e->attr.data, e->attr.size, &a))
-		return S_IFREG;
+	struct attr a = { .mode = S_IFREG };
+	if (e->attr.size && attr_decode(&m->options, false, e->time_ns, e->attr.data, e->attr.size, &a))
+		a = (struct attr){ .mode = S_IFREG };
+	d->type = a.mode & S_IFMT;
+	d->ino = a.ino ? a.ino : node_default_ino(d->node, d->raw.data + d->pending.size, d->raw.size - d->pending.size, false);
 	attr_done(&a);
-	return a.mode & S_IFMT;
 }
 
 /* Chooses the least head. *out_skip: it is not to show here. ENOENT: all sources ended. */
@@ -340,13 +362,17 @@ static int choose(struct mount *m, struct dir_handle *d, bool *out_skip)
 		d->raw_directory = f->directory;
 	}
 	d->type = d->raw_directory ? S_IFDIR : S_IFREG;
+	d->ino = 0;
 	if (!error && d->from_users && !d->raw_directory) {
 		bool is_dir = u->head.is_prefix;
 		if (!is_dir)
 			error = is_explicit_dir(m, d, &is_dir);
 		*out_skip = is_dir; /* It shows as a directory, at that one's place. */
 		d->entry = u->head.entry;
-		d->type = type_of(m, d->entry);
+		note_record(m, d, d->entry);
+		/* A new file of that name is about to replace it. */
+		if (d->from_fresh)
+			d->ino = 0;
 	}
 	return error;
 }
@@ -358,11 +384,13 @@ static void name_entry(struct dir_handle *d, bool *out_skip)
 	enum keypath_kind kind;
 	keypath_encode(&d->context, d->raw.data + d->pending.size, d->raw.size - d->pending.size, d->name, &len, &kind);
 	d->name[len] = 0;
+	d->kind = kind;
 	if (kind != KEYPATH_CHUNK)
 		return;
 	*out_skip |= strcmp(d->name, d->last_chunk) == 0;
 	memcpy(d->last_chunk, d->name, len + 1);
 	d->type = S_IFDIR;
+	d->ino = 0;
 	d->entry = NULL;
 }
 
@@ -397,7 +425,8 @@ int dir_peek(struct mount *m, struct dir_handle *d, struct dir_entry *out)
 			return error;
 		d->have = true;
 	}
-	*out = (struct dir_entry){ .name = d->name, .type = d->type, .cookie = d->cookie + 1, .entry = d->entry };
+	*out = (struct dir_entry){ .name = d->name, .type = d->type, .cookie = d->cookie + 1, .entry = d->entry,
+				   .ino = d->ino };
 	return 0;
 }
 
@@ -495,29 +524,59 @@ int dir_seek(struct mount *m, struct dir_handle *d, uint64_t cookie)
 
 /* ---- Nodes --------------------------------------------------------------------------------- */
 
+uint64_t dir_default_ino(const struct dir_handle *d, const struct dir_entry *e)
+{
+	if (e->name == d->name && d->kind == KEYPATH_NAME)
+		return node_default_ino(d->node, d->raw.data + d->pending.size, d->raw.size - d->pending.size, S_ISDIR(e->type));
+	return node_default_ino(d->node, (const uint8_t *)e->name, strlen(e->name), S_ISDIR(e->type));
+}
+
+/*
+ * Who lists a large directory and asks for attributes (ls -l) is found out by an entry in each reply that has none: it is asked
+ * for at once. Who asks later for what was listed (du, rm -r: by the hundred thousand) is believed for as long as that many
+ * questions are worth. Who wants names only (ls -f, a shell's pattern) gets these, and the kernel and the daemon keep nothing.
+ */
+size_t dir_grant(struct dir_handle *d, bool *out_probe)
+{
+	uint64_t questions = d->node->asked - d->asked;
+	d->asked = d->node->asked;
+	questions = questions < CREDIT_MAX / NODES_EACH ? questions : CREDIT_MAX / NODES_EACH;
+	d->credit += questions * NODES_EACH;
+	if (d->credit > CREDIT_MAX)
+		d->credit = CREDIT_MAX;
+	*out_probe = d->told >= NODES_ALWAYS / 2;
+	return d->credit + (d->told < NODES_ALWAYS ? NODES_ALWAYS - d->told : 0);
+}
+
+void dir_spend(struct dir_handle *d, size_t nodes)
+{
+	uint64_t always = d->told < NODES_ALWAYS ? NODES_ALWAYS - d->told : 0;
+	uint64_t paid = nodes > always ? nodes - always : 0;
+	d->credit -= paid < d->credit ? paid : d->credit;
+	d->told += nodes;
+}
+
 int dir_entry_node(struct mount *m, struct dir_handle *d, const struct dir_entry *e, struct node **out)
 {
 	size_t len = strlen(e->name);
 	struct node *n = node_find(m, d->node, e->name, len);
+	if (n && expiry_is_due(n))
+		return namei_lookup(m, d->node, e->name, out);
 	if (n) {
 		*out = n;
 		return 0;
 	}
-	if (!e->entry || d->changes != d->node->changes)
+	if (!e->entry || d->changes != d->node->changes || attr_blob_is_linked(e->entry->attr.data, e->entry->attr.size))
 		return namei_lookup(m, d->node, e->name, out);
 	n = node_new(m, d->node, e->name, len, KEYPATH_NAME, d->raw.data + d->pending.size, d->raw.size - d->pending.size, false);
 	if (!n)
 		return ENOMEM;
-	int error = attr_decode(&m->options, false, e->entry->time_ns, e->entry->attr.data, e->entry->attr.size, &n->attr);
+	int error = namei_take_attr(m, n, false, e->entry);
+	if (!error)
+		error = namei_avoid_links(m, n);
 	if (error) {
 		node_release(m, n);
 		return error;
-	}
-	n->attr.size = e->entry->value_size;
-	n->attr.holes = e->entry->value_size - e->entry->stored_size;
-	if (n->attr.ino) {
-		n->ino = n->attr.ino;
-		n->ino_recorded = true;
 	}
 	*out = n;
 	return 0;

@@ -19,6 +19,7 @@ struct dir_entry {
 	bool is_dot;               /* "." or "..": not looked up */
 	/* What the listing knows of it: attributes of a file record, for a node without asking again. */
 	const struct store_entry *entry;
+	uint64_t ino;              /* its number, if that is known without a node; 0: it is not */
 };
 
 /* All return 0 or an errno; called with the mount's lock held. */
@@ -30,6 +31,17 @@ int dir_seek(struct mount *m, struct dir_handle *d, uint64_t cookie);
 /* The entry at hand, again until dir_advance: the reply may have no room for it. ENOENT: the end. */
 int dir_peek(struct mount *m, struct dir_handle *d, struct dir_entry *out);
 void dir_advance(struct dir_handle *d);
+/* The number that the entry has unless it stores another. */
+uint64_t dir_default_ino(const struct dir_handle *d, const struct dir_entry *e);
+/*
+ * How many entries of the reply that begins now shall have their nodes told with them. A node costs a hundred times what a name
+ * does, here and in the kernel, and saves the kernel a question if somebody asks for attributes. So all have them, unless the
+ * directory is large and nobody seems to ask: see dir.c. Other entries can do without if their number is known (dir_entry.ino);
+ * when *out_probe is set, so shall the first, to see whether it is asked for.
+ */
+size_t dir_grant(struct dir_handle *d, bool *out_probe);
+/* So many were told. */
+void dir_spend(struct dir_handle *d, size_t nodes);
 /* The node of an entry, as of now: by what the listing found while the directory has not changed since, else by a
  * lookup. ENOENT: it is gone meanwhile. */
 int dir_entry_node(struct mount *m, struct dir_handle *d, const struct dir_entry *e, struct node **out);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "fs/errmap.h"
+#include "fs/links.h"
 #include "fs/namei.h"
 
 enum {
@@ -15,12 +16,18 @@ enum {
 
 /* ---- Reading ------------------------------------------------------------------------------- */
 
+/* The key that has the content. */
+static int content_key(struct mount *m, const struct node *n, struct key_buf *out)
+{
+	return n->links ? links_content_key(m, n, out) : node_file_key(n, out);
+}
+
 static int hold_value(struct mount *m, struct node *n)
 {
 	struct key_buf key = { 0 };
 	if (n->has_held)
 		return 0;
-	int error = node_file_key(n, &key);
+	int error = content_key(m, n, &key);
 	if (!error)
 		error = errmap_from_store(m->store->calls->hold(m->store, STORE_USER, key_bytes(&key), &n->held));
 	key_done(&key);
@@ -92,6 +99,11 @@ int file_read(struct mount *m, struct node *n, uint64_t offset, size_t size, con
 	return 0;
 }
 
+int file_pin(struct mount *m, struct node *n)
+{
+	return n->staged || n->unlinked || !S_ISREG(n->attr.mode) ? 0 : hold_value(m, n);
+}
+
 int file_next_data(struct mount *m, struct node *n, uint64_t offset, uint64_t *out_from, uint64_t *out_to)
 {
 	const uint8_t *data;
@@ -117,17 +129,23 @@ int file_next_data(struct mount *m, struct node *n, uint64_t offset, uint64_t *o
 /* ---- Staging ------------------------------------------------------------------------------- */
 
 /* An unlinked file has no key any more; under this one nothing is ever committed. */
-static int edit_key(const struct node *n, enum store_space *out_space, struct key_buf *out)
+static int edit_key(struct mount *m, const struct node *n, enum store_space *out_space, struct key_buf *out)
 {
 	*out_space = n->unlinked ? STORE_META : STORE_USER;
-	return n->unlinked ? key_append(out, "unlinked", 8) : node_file_key(n, out);
+	return n->unlinked ? key_append(out, "unlinked", 8) : content_key(m, n, out);
+}
+
+static void close_edit(struct mount *m, struct node *n)
+{
+	m->store->calls->edit_close(n->edit);
+	n->edit = NULL;
 }
 
 static int open_edit(struct mount *m, struct node *n)
 {
 	struct key_buf key = { 0 };
 	enum store_space space;
-	int error = edit_key(n, &space, &key);
+	int error = edit_key(m, n, &space, &key);
 	if (!error)
 		error = errmap_from_store(m->store->calls->edit_open(m->store, space, key_bytes(&key), &n->edit));
 	key_done(&key);
@@ -145,8 +163,7 @@ static int stage_to_edit(struct mount *m, struct node *n)
 	if (r == STORE_OK && n->attr.size)
 		r = calls->edit_write(n->edit, 0, n->data, n->attr.size);
 	if (r != STORE_OK) {
-		calls->edit_close(n->edit);
-		n->edit = NULL;
+		close_edit(m, n);
 		return errmap_from_store(r);
 	}
 	node_drop_data(m, n);
@@ -167,10 +184,8 @@ static int copy_to_edit(struct mount *m, struct node *n)
 		if (!error)
 			error = errmap_from_store(m->store->calls->edit_write(n->edit, at, part, size));
 	}
-	if (error && n->edit) {
-		m->store->calls->edit_close(n->edit);
-		n->edit = NULL;
-	}
+	if (error)
+		close_edit(m, n);
 	return error;
 }
 
@@ -312,9 +327,9 @@ int file_copy(struct mount *m, struct node *from, uint64_t from_offset, struct n
 	const uint64_t most = UINT64_C(1) << 30; /* a reply says it in 32 bits */
 	if (from->unlinked)
 		return EOPNOTSUPP;
-	int error = file_commit(m, from);
+	int error = file_commit(from->mount, from);
 	if (!error)
-		error = hold_value(m, from);
+		error = hold_value(from->mount, from);
 	if (error)
 		return error;
 	uint64_t total = from->held.value_size;
@@ -364,9 +379,31 @@ int file_content(struct mount *m, struct node *n, struct store_change *out)
 	return 0;
 }
 
+int file_share(struct mount *m, struct node *n, struct store_change *out)
+{
+	*out = (struct store_change){ .op = STORE_PUT };
+	if (n->edit)
+		node_drop_stage(m, n); /* it has no changes */
+	int error = file_content(m, n, out);
+	if (error || !out->held)
+		return error;
+	error = open_edit(m, n);
+	*out = (struct store_change){ .op = STORE_PUT, .edit = n->edit };
+	return error;
+}
+
+void file_share_done(struct mount *m, struct node *n)
+{
+	if (n->edit)
+		close_edit(m, n);
+	if (!n->opens)
+		node_drop_held(m, n);
+}
+
 static int commit_changes(struct mount *m, struct node *n, struct namei_batch *b, const struct store_change *content)
 {
-	int error = node_is_dir(n) ? namei_put_dir(m, b, n) : namei_put_file(m, b, n, content);
+	int error = node_is_dir(n) ? namei_put_dir(m, b, n) : n->links ? links_put_content(m, b, n, content) :
+		    namei_put_file(m, b, n, content);
 	if (!error && n->attr.ino && !n->ino_recorded)
 		error = namei_record_ino(m, b, n->attr.ino);
 	if (!error)
@@ -385,10 +422,19 @@ static void note_holes(struct mount *m, struct node *n)
 	node_drop_held(m, n);
 }
 
-int file_commit(struct mount *m, struct node *n)
+/* Of several names' only what they have in common. */
+static int commit_attr(struct mount *m, struct node *n)
 {
-	if ((!n->data_dirty && !n->attr_dirty) || n->unlinked)
-		return 0;
+	struct namei_batch batch = { 0 };
+	int error = links_put_attr(m, &batch, n);
+	if (!error)
+		error = namei_commit(m, &batch);
+	namei_batch_done(&batch);
+	return error;
+}
+
+static int commit_all(struct mount *m, struct node *n)
+{
 	struct namei_batch batch = { 0 };
 	struct store_change content = { .op = STORE_PUT };
 	int error = node_is_dir(n) ? 0 : file_content(m, n, &content);
@@ -400,10 +446,19 @@ int file_commit(struct mount *m, struct node *n)
 	if (!error)
 		error = commit_changes(m, n, &batch, &content);
 	namei_batch_done(&batch);
-	if (!n->staged && n->edit) {
-		m->store->calls->edit_close(n->edit);
-		n->edit = NULL;
-	}
+	if (!n->staged && n->edit)
+		close_edit(m, n);
+	if (!error && n->links)
+		links_committed(n);
+	return error;
+}
+
+int file_commit(struct mount *m, struct node *n)
+{
+	if ((!n->data_dirty && !n->attr_dirty) || n->unlinked)
+		return 0;
+	bool attr_alone = n->links && !n->data_dirty && n->attr.expiry_ns == n->links->expiry_ns;
+	int error = attr_alone ? commit_attr(m, n) : commit_all(m, n);
 	if (error) {
 		atomic_fetch_add_explicit(&m->counts.commit_failures, 1, memory_order_relaxed);
 		return error;
@@ -417,6 +472,9 @@ int file_commit(struct mount *m, struct node *n)
 		n->explicit_dir = true;
 	else if (!n->writers || n->edit)
 		note_holes(m, n);
+	/* Whoever has it open keeps what it holds when it expires. Should that fail, they may be told of an error then. */
+	if (n->opens && n->attr.expiry_ns)
+		(void)file_pin(m, n);
 	return 0;
 }
 
@@ -433,7 +491,7 @@ int file_settle(struct mount *m, struct node *top)
 	struct node *head = &m->nodes->dirty;
 	for (struct node *n = head->staged_next, *next; n != head && !error; n = next) {
 		next = n->staged_next;
-		if (!n->edit || !is_at_or_below(n, top))
+		if (!n->edit || (!n->links && !is_at_or_below(n, top)))
 			continue;
 		error = file_commit(m, n);
 		if (!error)

@@ -18,6 +18,8 @@ int file_write(struct mount *m, struct node *n, const void *data, size_t size, u
  * for a file. */
 int file_read(struct mount *m, struct node *n, uint64_t offset, size_t size, const uint8_t **out, size_t *out_size);
 
+/* Keeps what the file holds readable, also when its record goes. */
+int file_pin(struct mount *m, struct node *n);
 /* Zeros from `offset` on, within the file. */
 int file_zero(struct mount *m, struct node *n, uint64_t offset, uint64_t size);
 /* The first range at or behind `offset` that is stored. ENXIO: there is none. */
@@ -31,6 +33,10 @@ int file_settle(struct mount *m, struct node *n);
 
 /* What a record of the file is to hold, into `value`, `held` or `edit` of a put: its own, or the node's until that changes. */
 int file_content(struct mount *m, struct node *n, struct store_change *out);
+/* The same for another key beside its own: as an edit where that is large, for the keys to share it. The file has nothing staged
+ * that is not committed. To be ended by file_share_done(). */
+int file_share(struct mount *m, struct node *n, struct store_change *out);
+void file_share_done(struct mount *m, struct node *n);
 /* Gives back what reading a whole large value took, but not what reading files takes again and again. */
 void file_trim(struct mount *m);
 

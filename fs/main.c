@@ -20,6 +20,7 @@
 #include "fs/mountinfo.h"
 #include "fs/ops.h"
 #include "fs/options.h"
+#include "fs/remount.h"
 #include "fs/session.h"
 #include "fs/store.h"
 
@@ -152,6 +153,8 @@ int main(int argc, char **argv)
 		mount_options_print_help(stdout);
 	else if (m.options.show_version)
 		printf("wombatfs %s (libfuse %s)\n", wombat_version(), fuse_pkgversion());
+	else if (m.options.remount)
+		status = remount(&m.options) ? MOUNT_EXIT_OK : MOUNT_EXIT_FAILED;
 	else
 		status = run(&m);
 	mount_options_done(&m.options);

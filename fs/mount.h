@@ -15,10 +15,12 @@ struct store;
 struct node_table;
 struct control_state;
 struct fuse_session;
+struct notifier;
+struct tree;
 
 /* From -o; fixed once mounted, but for the ones marked. */
 struct mount_options {
-	bool foreground, debug, single_thread, read_only, show_help, show_version;
+	bool foreground, debug, single_thread, read_only, remount, show_help, show_version;
 	bool allow_other, default_permissions, noxattr;
 	bool log_syslog;
 	bool writeback_cache;
@@ -32,6 +34,7 @@ struct mount_options {
 	struct wombat_options *engine;
 	atomic_uint commit_idle_ms;  /* changeable; 0: off */
 	atomic_uint commit_age_ms;   /* changeable; 0: off */
+	atomic_uint txn_idle_ms;     /* changeable; 0: off */
 	unsigned max_threads;        /* service threads */
 	unsigned read_ahead_kb;      /* of the mount's bdi; 0: leave it */
 };
@@ -62,8 +65,20 @@ struct mount {
 	struct control_state *control;
 	struct fuse_session *session;
 	struct mount_counts counts;
+	struct notifier *notifier;
 	uint64_t mounted_at_ns;
+	struct tree *trees;      /* what is shown below the control directory; guarded by the lock of `nodes` */
+
+	/* Such a tree is a mount of its own: with other nodes and another store, and otherwise copies (see tree.h). */
+	struct mount *outer;     /* the mount that it is shown in; NULL: this is it */
+	bool fixed;              /* nothing in it changes */
+	uint64_t ino_mask;       /* its inode numbers are shown with it, or files of two trees would pass for one */
 };
+
+static inline struct mount *mount_outer(struct mount *m)
+{
+	return m->outer ? m->outer : m;
+}
 
 static inline void mount_count(struct mount *m, enum mount_opcode op)
 {

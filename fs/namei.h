@@ -8,10 +8,11 @@
 
 #include "fs/node.h"
 
-/* Who asks: owner of what is made. */
+/* Who asks: owner of what is made, and which permissions it shall not have where no access control list says so. */
 struct caller {
 	uid_t uid;
 	gid_t gid;
+	mode_t umask;
 };
 
 /* Changes gathered for one commit, and the memory they point to. */
@@ -26,6 +27,7 @@ void namei_batch_done(struct namei_batch *b);
 int namei_put_file(struct mount *m, struct namei_batch *b, struct node *n, const struct store_change *content);
 int namei_put_dir(struct mount *m, struct namei_batch *b, struct node *n);
 int namei_record_ino(struct mount *m, struct namei_batch *b, uint64_t ino);
+int namei_free_ino(struct namei_batch *b, uint64_t ino);
 int namei_commit(struct mount *m, struct namei_batch *b);
 
 /*
@@ -38,11 +40,20 @@ int namei_create(struct mount *m, struct node *dir, const char *name, mode_t mod
 /* Directories, symbolic links (with their target), special files and empty files: committed at once. */
 int namei_make(struct mount *m, struct node *dir, const char *name, mode_t mode, dev_t rdev, const char *target,
 	struct caller who, struct node **out);
+/* Another name for a file: EEXIST, EPERM (a directory), ENOENT (it has no name any more), EMLINK, EINVAL, ENAMETOOLONG. */
+int namei_link(struct mount *m, struct node *n, struct node *dir, const char *name);
 int namei_unlink(struct mount *m, struct node *dir, const char *name);
 int namei_rmdir(struct mount *m, struct node *dir, const char *name);
 int namei_rename(struct mount *m, struct node *dir, const char *name, struct node *new_dir, const char *new_name,
 	unsigned flags);
 
+/* Takes all names of a node away that the store does not have any more. */
+void namei_vanish(struct mount *m, struct node *n);
+
+/* A new node's attributes, number and size, from its record. EIO, ENOMEM. */
+int namei_take_attr(struct mount *m, struct node *n, bool directory, const struct store_entry *e);
+/* Gives a file whose number follows from its name another one if that is in use by one that has several names. */
+int namei_avoid_links(struct mount *m, struct node *n);
 /* Attributes of a directory's record, if it has one. */
 int namei_load_dir(struct mount *m, struct node *n, bool *out_found);
 

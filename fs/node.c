@@ -7,6 +7,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "fs/expiry.h"
+#include "fs/links.h"
+
 enum { BUCKETS_MIN = 1024, INO_RESERVED = 4096, STAGE_MIN = 4096 };
 
 static uint64_t mix(uint64_t x)
@@ -172,13 +175,19 @@ static void table_remove(struct node_table *t, struct node *n)
 	t->count--;
 }
 
-struct node *node_find(struct mount *m, const struct node *parent, const char *name, size_t len)
+struct node *node_find_name(struct mount *m, const struct node *parent, const char *name, size_t len)
 {
 	uint64_t hash = hash_name(parent, name, len);
 	struct node *n = *bucket(m->nodes, hash);
 	while (n && (n->hash != hash || n->parent != parent || n->name_len != len || memcmp(n->name, name, len) != 0))
 		n = n->hash_next;
 	return n;
+}
+
+struct node *node_find(struct mount *m, const struct node *parent, const char *name, size_t len)
+{
+	struct node *n = node_find_name(m, parent, name, len);
+	return n && n->alias_of ? n->alias_of : n;
 }
 
 static void free_name(struct node *n)
@@ -218,15 +227,101 @@ struct node *node_new(struct mount *m, struct node *parent, const char *name, si
 		free(n);
 		return NULL;
 	}
+	n->mount = m;
 	n->parent = parent;
 	parent->children++;
 	n->ino = node_default_ino(parent, n->part, n->part_len, directory);
 	if (kind == KEYPATH_VALUE)
 		n->ino = node_default_ino(parent, (const uint8_t *)name, len, directory);
 	table_insert(m->nodes, n);
-	atomic_fetch_add_explicit(&m->counts.nodes, 1, memory_order_relaxed);
+	m->nodes->live++;
+	atomic_fetch_add_explicit(&mount_outer(m)->counts.nodes, 1, memory_order_relaxed);
 	return n;
 }
+
+/* ---- Several names ------------------------------------------------------------------------- */
+
+int node_add_name(struct mount *m, struct node *n, struct node *parent, const char *name, size_t len, enum keypath_kind kind,
+		  const uint8_t *part, size_t part_len)
+{
+	/* A file that is changed in parts is so under the key that it was opened by, which must not become another. */
+	bool itself = !n->parent && !n->edit;
+	struct node *of = itself ? n : calloc(1, sizeof *of);
+	if (!of || set_name(of, name, len, kind, part, part_len)) {
+		if (!itself)
+			free(of);
+		return ENOMEM;
+	}
+	if (!itself) {
+		of->mount = m;
+		of->alias_of = n;
+		of->alias_next = n->aliases;
+		n->aliases = of;
+	}
+	of->parent = parent;
+	parent->children++;
+	table_insert(m->nodes, of);
+	return 0;
+}
+
+/* Out of the table; its directory is not released. */
+static struct node *detach(struct mount *m, struct node *name)
+{
+	struct node *parent = name->parent;
+	table_remove(m->nodes, name);
+	parent->children--;
+	name->parent = NULL;
+	return parent;
+}
+
+static void free_alias(struct node *a)
+{
+	struct node **at = &a->alias_of->aliases;
+	while (*at != a)
+		at = &(*at)->alias_next;
+	*at = a->alias_next;
+	free_name(a);
+	free(a);
+}
+
+static void drop_aliases(struct mount *m, struct node *n)
+{
+	while (n->aliases) {
+		struct node *parent = detach(m, n->aliases);
+		free_alias(n->aliases);
+		node_release(m, parent);
+	}
+}
+
+/* The file, which has no name itself, gets that of an alias. */
+static void take_alias(struct mount *m, struct node *n, struct node *a)
+{
+	table_remove(m->nodes, a);
+	free_name(n);
+	n->parent = a->parent;
+	n->name = a->name;
+	n->name_len = a->name_len;
+	n->kind = a->kind;
+	if (a->name == a->room)
+		n->name = memcpy(n->room, a->room, sizeof n->room);
+	n->part = (uint8_t *)n->name + (a->part - (uint8_t *)a->name);
+	n->part_len = a->part_len;
+	a->name = a->room; /* what it had is the file's */
+	free_alias(a);
+	table_insert(m->nodes, n);
+}
+
+void node_drop_name(struct mount *m, struct node *name)
+{
+	struct node *parent = detach(m, name);
+	if (name->alias_of)
+		free_alias(name);
+	else if (name->aliases)
+		take_alias(m, name, name->aliases);
+	node_release(m, parent);
+}
+
+/* ---- Going --------------------------------------------------------------------------------- */
 
 static void list_orphan(struct node_table *t, struct node *n)
 {
@@ -254,7 +349,7 @@ static void unlist_orphan(struct node_table *t, struct node *n)
 bool node_is_orphan_ino(const struct mount *m, uint64_t ino)
 {
 	for (const struct node *n = m->nodes->orphans; n; n = n->fresh_next)
-		if (n->ino == ino)
+		if (n->ino == ino && n->opens)
 			return true;
 	return false;
 }
@@ -264,17 +359,22 @@ void node_unlink(struct mount *m, struct node *n)
 	struct node *parent = n->parent;
 	node_clear_fresh(n);
 	node_mark_clean(m, n);
-	table_remove(m->nodes, n);
+	expiry_forget(m, n);
+	drop_aliases(m, n);
+	if (parent)
+		detach(m, n);
+	links_forget(m, n);
 	n->unlinked = true;
-	n->parent = NULL;
-	if (n->opens)
+	/* What the kernel knows by a name in raw/ may be there to the end. */
+	if (n->opens || n->lookups)
 		list_orphan(m->nodes, n);
-	parent->children--;
 	node_release(m, parent);
 }
 
 static void free_node(struct mount *m, struct node *n)
 {
+	expiry_forget(m, n);
+	links_forget(m, n);
 	node_drop_stage(m, n);
 	node_drop_held(m, n);
 	attr_done(&n->attr);
@@ -286,13 +386,13 @@ void node_release(struct mount *m, struct node *n)
 {
 	while (n && n != &m->nodes->root && !n->lookups && !n->opens && !n->children && !n->data_dirty && !n->attr_dirty) {
 		struct node *parent = n->parent;
-		if (parent) {
-			table_remove(m->nodes, n);
-			parent->children--;
-		}
+		drop_aliases(m, n); /* while the parent, which may be theirs too, has this child */
+		if (parent)
+			detach(m, n);
 		unlist_orphan(m->nodes, n);
 		free_node(m, n);
-		atomic_fetch_sub_explicit(&m->counts.nodes, 1, memory_order_relaxed);
+		m->nodes->live--;
+		atomic_fetch_sub_explicit(&mount_outer(m)->counts.nodes, 1, memory_order_relaxed);
 		n = parent;
 	}
 }
@@ -331,12 +431,19 @@ int node_table_init(struct mount *m)
 	t->bucket_count = BUCKETS_MIN;
 	pthread_mutex_init(&t->mu, NULL);
 	t->dirty.staged_prev = t->dirty.staged_next = &t->dirty;
+	t->root.mount = m;
 	t->root.ino = 1;
 	t->root.lookups = 1;
 	t->root.explicit_dir = false;
 	attr_default(&m->options, true, (uint64_t)attr_now_ns(), &t->root.attr);
 	m->nodes = t;
-	return 0;
+	if (expiry_init(m) == 0)
+		return 0;
+	m->nodes = NULL;
+	pthread_mutex_destroy(&t->mu);
+	free(t->buckets);
+	free(t);
+	return ENOMEM;
 }
 
 void node_table_done(struct mount *m)
@@ -347,13 +454,23 @@ void node_table_done(struct mount *m)
 	for (size_t i = 0; i < t->bucket_count; i++)
 		for (struct node *n = t->buckets[i], *next; n; n = next) {
 			next = n->hash_next;
-			free_node(m, n);
+			if (n->alias_of) {
+				free_name(n);
+				free(n);
+			} else {
+				free_node(m, n);
+			}
 		}
+	/* Files with several names that have none here. */
+	for (struct node *n; (n = links_any(m)) != NULL;)
+		free_node(m, n);
+	free(t->links);
 	/* Files that are still open when the mount ends by a signal: what they hold is the database's. */
 	for (struct node *n = t->orphans, *next; n; n = next) {
 		next = n->fresh_next;
 		free_node(m, n);
 	}
+	expiry_done(m);
 	attr_done(&t->root.attr);
 	free(t->part);
 	free(t->buckets);
@@ -429,6 +546,9 @@ void node_touch_dir(struct mount *m, struct node *dir)
 {
 	dir->changes++;
 	dir->attr.mtime_ns = dir->attr.ctime_ns = attr_now_ns();
+	/* A transaction would conflict with every other change in the directory: it has the times in memory alone. */
+	if (m->outer)
+		return;
 	if (dir->kind != KEYPATH_CHUNK || !dir->parent)
 		node_mark_attr(m, dir);
 }

@@ -10,6 +10,9 @@
  *     dirty       the stage, or the attributes, are newer than the record: on the list of staged nodes
  *     fresh       dirty, and there is no record yet: it shows only through the mount, by its parent's list
  *     unlinked    has no name; lives until its last close, never committed
+ *
+ * A file with several names (links.h) has one of them itself, if it is live, and for each other live one an alias: a node
+ * in the table that is nothing but that name. Without any it is found by its number.
  */
 #ifndef WOMBAT_FS_NODE_H
 #define WOMBAT_FS_NODE_H
@@ -21,6 +24,8 @@
 #include "fs/store.h"
 
 struct control_entry;
+struct expiry;
+struct links;
 
 struct key_buf {
 	uint8_t *data;
@@ -31,6 +36,7 @@ enum { NODE_NAME_ROOM = 48 };
 
 struct node {
 	struct node *hash_next;
+	struct mount *mount;            /* whose node it is: the mount's, or that of a tree below its control directory */
 	uint64_t hash;                  /* of parent and name */
 	struct node *parent;            /* counted; NULL: the root, or unlinked */
 	char *name;                     /* in the parent, as the kernel says it; in `room` if it is short */
@@ -52,6 +58,7 @@ struct node {
 	bool data_dirty, attr_dirty;
 	bool ino_recorded;              /* its number is in STORE_INODES */
 	uint64_t changes;               /* directories: counts changes of their names */
+	uint64_t asked;                 /* directories: counts what the kernel asked of single names: see dir_grant */
 
 	/* Staged data: what the file holds; NULL data with staged set: empty. */
 	bool staged;
@@ -66,7 +73,11 @@ struct node {
 	struct node *staged_prev, *staged_next; /* ring of nodes that are dirty */
 	struct node *fresh_list;        /* directories: their fresh children */
 	struct node *fresh_prev, *fresh_next;
-	bool orphan;                    /* unlinked while open: on the table's list, by fresh_prev and fresh_next */
+	size_t expiry_slot;             /* its place among those that expire: see expiry.h; 0: none */
+	struct links *links;            /* of a file with several names; else NULL */
+	struct node *aliases, *alias_next; /* its further live names; the next of them */
+	struct node *alias_of;          /* not NULL: this is such a name, of that file, and nothing more */
+	bool orphan;                    /* unlinked while in use: on the table's list, by fresh_prev and fresh_next */
 	char room[NODE_NAME_ROOM];
 };
 
@@ -74,11 +85,17 @@ struct node_table {
 	pthread_mutex_t mu;
 	struct node **buckets;
 	size_t bucket_count, count;
+	size_t live;                    /* nodes there are, those without a name too; not the root */
 	struct node root;
 	struct node dirty;              /* ring's head */
-	struct node *orphans;           /* few: unlinked and open */
+	struct node *orphans;           /* few: unlinked, and open or still known to the kernel */
 	bool inodes_recorded;           /* STORE_INODES is not empty */
 	uint64_t boot;                  /* differs per mount: generation */
+	struct expiry *expiry;          /* live nodes that expire */
+	struct links **links;           /* live files with several names, by number */
+	size_t links_buckets, links_count;
+	bool links_recorded;            /* STORE_LINKS is not empty */
+	bool acls_recorded;             /* some file may have an access control list: acl.h */
 	uint8_t *part;                  /* of a large value that is being read: file_read's */
 	size_t part_capacity;
 };
@@ -88,16 +105,23 @@ void node_table_done(struct mount *m);
 
 static inline uint64_t node_id(const struct mount *m, const struct node *n)
 {
-	return n == &m->nodes->root ? 1 : (uint64_t)(uintptr_t)n;
+	return n == &m->nodes->root && !m->outer ? 1 : (uint64_t)(uintptr_t)n;
 }
 static inline struct node *node_of(struct mount *m, uint64_t id)
 {
-	return id == 1 ? &m->nodes->root : (struct node *)(uintptr_t)id;
+	return id == 1 ? &mount_outer(m)->nodes->root : (struct node *)(uintptr_t)id;
 }
 static inline bool node_is_dir(const struct node *n) { return S_ISDIR(n->attr.mode); }
 
 /* The live node of that name, not counted; NULL: none. */
 struct node *node_find(struct mount *m, const struct node *parent, const char *name, size_t len);
+/* The same, but of a file with several names what stands for that one: itself or an alias. */
+struct node *node_find_name(struct mount *m, const struct node *parent, const char *name, size_t len);
+/* Another name of a live file; it gets it itself if it has none. 0, ENOMEM. */
+int node_add_name(struct mount *m, struct node *n, struct node *parent, const char *name, size_t len, enum keypath_kind kind,
+	const uint8_t *part, size_t part_len);
+/* Takes one of several names away, itself or an alias. The file stays, also without any; it is not released. */
+void node_drop_name(struct mount *m, struct node *name);
 /* A new one, in the table, with nothing but its name and default number. NULL: no memory. */
 struct node *node_new(struct mount *m, struct node *parent, const char *name, size_t len, enum keypath_kind kind,
 	const uint8_t *part, size_t part_len, bool directory);
@@ -106,7 +130,7 @@ void node_release(struct mount *m, struct node *n);
 /* Takes its name away. While it is open its number stays its own. */
 void node_unlink(struct mount *m, struct node *n);
 bool node_is_orphan_ino(const struct mount *m, uint64_t ino);
-/* Gives it another place; the name there must be free. 0, ENOMEM. */
+/* Gives it, or an alias, another place; the name there must be free. 0, ENOMEM. */
 int node_move(struct mount *m, struct node *n, struct node *parent, const char *name, size_t len, enum keypath_kind kind,
 	const uint8_t *part, size_t part_len);
 /* The number that a file or directory of that name has unless it stores another. */

@@ -49,6 +49,8 @@ static const struct option_row rows[] = {
 	    "Mount read-only: the database is opened for reading, and no file of it changes." },
 	  KIND_ON, AT(read_only), 0, 0 },
 	{ { "rw", NULL, "", "", "", false, "Mount for reading and writing (default)." }, KIND_OFF, AT(read_only), 0, 0 },
+	{ { "remount", NULL, "", "", "", false, "Change flags of a mount that is there: ro, rw, noatime, nodev, ... (root)." },
+	  KIND_ON, AT(remount), 0, 0 },
 	{ { "allow_other", NULL, "", "", "", false,
 	    "Let other users in; not root's mounts need user_allow_other in /etc/fuse.conf." },
 	  KIND_ON, AT(allow_other), 0, 0 },
@@ -77,6 +79,10 @@ static const struct option_row rows[] = {
 	{ { "commit_age_ms", "MS", "60000", "0..86400000", "ms", true,
 	    "Commit a file that stays open when its oldest write is this old; 0: no limit." },
 	  KIND_LIVE, AT(commit_age_ms), 0, DAY_MS },
+	{ { "txn_idle_ms", "MS", "3600000", "0..86400000", "ms", true,
+	    "A transaction below .wombat/txn that nobody used for so long is given up; 0: none is. It holds the space of what was "
+	    "changed or deleted since it began." },
+	  KIND_LIVE, AT(txn_idle_ms), 0, DAY_MS },
 	{ { "max_threads", "COUNT", "4", "1..64", "", false,
 	    "Service threads at most; more than one join only for slow requests and under parallel load." },
 	  KIND_NUMBER, AT(max_threads), 1, 64 },
@@ -100,7 +106,7 @@ static const char *const passed_options[] = {
 static const char *const ignored_options[] = {
 	"defaults", "auto", "noauto", "user", "user=", "nouser", "users", "owner", "group", "nofail", "fail", "_netdev",
 	"diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime", "lazytime", "nolazytime",
-	"silent", "loud", "comment=",
+	"silent", "loud", "comment=", "user_id=", "group_id=", /* the last two as mount(8) finds them for a remount */
 };
 
 static int usage_error(char *sentence, size_t cap, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -133,6 +139,7 @@ bool mount_options_init(struct mount_options *o)
 	};
 	atomic_init(&o->commit_idle_ms, 5000);
 	atomic_init(&o->commit_age_ms, 60000);
+	atomic_init(&o->txn_idle_ms, 3600000);
 	return o->ctldir && o->engine;
 }
 
@@ -574,7 +581,10 @@ static int first_sentence_length(const char *text)
 
 void mount_options_print_help(FILE *out)
 {
-	static const char *const type_names[] = { "BOOL", "COUNT", "SIZE", "NUMBER", "WORD" };
+	static const char *const type_names[] = {
+		[WOMBAT_TYPE_BOOL] = "BOOL", [WOMBAT_TYPE_COUNT] = "COUNT", [WOMBAT_TYPE_SIZE] = "SIZE",
+		[WOMBAT_TYPE_REAL] = "NUMBER", [WOMBAT_TYPE_ENUM] = "WORD", [WOMBAT_TYPE_PATH] = "PATH",
+	};
 	fputs("usage: wombatfs DB MOUNTPOINT [-f] [-d] [-s] [-o OPTION,...]\n"
 	      "\n"
 	      "Mounts the Wombat database in directory DB, which is made if it is missing, on MOUNTPOINT.\n"

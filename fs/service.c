@@ -46,6 +46,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/accesslog.h"
 #include "fs/log.h"
 
 enum {
@@ -104,6 +105,8 @@ struct service {
 };
 
 static _Thread_local struct worker *current_worker;
+static _Thread_local const void *current_request;
+static _Thread_local int current_error; /* that it was answered with */
 
 static uint64_t monotonic_ns(void)
 {
@@ -195,6 +198,16 @@ static void pass_turn_on(struct worker *w)
 		w->has_turn = true;
 	}
 	pthread_mutex_unlock(&s->mu);
+}
+
+const void *service_request(void)
+{
+	return current_request;
+}
+
+void service_note_reply(int error)
+{
+	current_error = error;
 }
 
 void service_may_block(void)
@@ -376,14 +389,21 @@ static size_t receive(struct worker *w)
 static void process(struct worker *w, size_t size, struct habit *h)
 {
 	struct fuse_buf buf = { .size = size, .mem = w->buffer };
+	struct access access;
+	bool is_logged = accesslog_is_read(w->service->m) && accesslog_begin(w->service->m, w->buffer, size, &access);
 	bool watched = is_suspect(h);
 	long sleeps = watched ? count_sleeps() : 0;
 	uint64_t begin = monotonic_ns();
 	w->was_told = false;
 
+	current_request = w->buffer;
+	current_error = 0;
 	fuse_session_process_buf(w->service->session, &buf);
+	current_request = NULL;
 
 	uint64_t took = monotonic_ns() - begin;
+	if (is_logged)
+		accesslog_end(w->service->m, &access, current_error, took);
 	/* An operation that says so itself, one in many of its kind, tells nothing about the others. */
 	if (w->was_told)
 		return;

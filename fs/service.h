@@ -42,4 +42,10 @@ void service_watch_staged(struct service *s);
  */
 void service_may_block(void);
 
+/* The request that this thread is answering, from its fuse_in_header on; NULL on other threads. */
+const void *service_request(void);
+
+/* The request that this thread works on is answered, with an errno or 0. */
+void service_note_reply(int error);
+
 #endif

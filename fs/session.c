@@ -33,6 +33,7 @@
 #include "fs/initreply.h"
 #include "fs/log.h"
 #include "fs/mountinfo.h"
+#include "fs/notify.h"
 #include "fs/service.h"
 
 enum { STAGED_TICK_MS = 250 };
@@ -128,6 +129,7 @@ void session_end(struct mount *m)
 	if (!m->session)
 		return;
 	fuse_session_unmount(m->session);
+	notify_stop(m);
 	fuse_session_destroy(m->session);
 	m->session = NULL;
 }

@@ -2,7 +2,8 @@
  * What a filesystem needs of a database. wombatfs speaks to this alone, so that the same tree can stand on
  * another engine; no notion of an LSM tree shows here.
  *
- * Spaces are named sets of ordered keys. Reads give the newest state. A change is a list of puts and
+ * Spaces are named sets of ordered keys. Reads give the newest state, unless the store is of a
+ * snapshot. A change is a list of puts and
  * deletes with guards, applied as one or not at all. Calls may block; `may_block` false in a read asks for
  * an answer from memory or STORE_WOULD_BLOCK.
  */
@@ -34,6 +35,7 @@ enum store_space {
 	STORE_DIRS = 2,   /* explicit directories: key is the path with a trailing '/' */
 	STORE_INODES = 3, /* inode numbers in use that do not follow from a path */
 	STORE_META = 4,   /* the filesystem's own settings and counters */
+	STORE_LINKS = 5,  /* files with several names, and these: see links.h */
 };
 
 struct store_bytes {
@@ -69,6 +71,8 @@ struct store_change {
 	struct store_entry *held;      /* puts: not NULL: the value of an entry from hold(), which is neither read nor written */
 	struct store_bytes moved_from; /* puts of a held value, not empty: the key that it was held by, which goes */
 	struct store_edit *edit;       /* puts: not NULL: the value of an edit of this key; one of them in a commit */
+	const struct store_bytes *also; /* of an edit: so many further keys that get the same; none is changed otherwise */
+	size_t also_count;
 	uint64_t time_ns, expiry_ns;   /* puts; time 0: now */
 	enum store_guard guard;
 	uint64_t guard_version;
@@ -124,6 +128,12 @@ struct store_calls {
 	/* Zeros that take no space. */
 	enum store_result (*edit_punch)(struct store_edit *edit, uint64_t offset, uint64_t size);
 	enum store_result (*edit_next)(struct store_edit *edit, uint64_t offset, uint64_t *out_from, uint64_t *out_to);
+	/* The state that was kept under a name, as a store whose changes are all STORE_READ_ONLY. STORE_NOT_FOUND. It is
+	 * closed before `s` is, and shows what it does when the name is dropped meanwhile. */
+	enum store_result (*snapshot_open)(struct store *s, const char *name, struct store **out);
+	/* About how many keys start with the prefix, and what they take, without reading them. */
+	enum store_result (*estimate)(struct store *s, enum store_space space, struct store_bytes prefix, uint64_t *out_keys,
+		uint64_t *out_bytes);
 	enum store_result (*sync)(struct store *s);
 	enum store_result (*space)(struct store *s, uint64_t *out_total, uint64_t *out_free, uint64_t *out_used,
 		uint64_t *out_entries);
@@ -136,8 +146,34 @@ struct store {
 	const struct store_calls *calls;
 };
 
+/* A commit, or a move of one prefix to another with changes. */
+struct store_told {
+	const struct store_change *changes;
+	size_t count;
+	const struct store_bytes *from, *to; /* NULL: no move */
+	bool exchange;
+	uint64_t version;
+};
+
 /* The embedded store over an open libwombat database, which it does not own. */
 struct wombat;
 enum store_result store_lsm_new(struct wombat *db, struct store **out);
+
+/*
+ * A store over a transaction of the database of `main`, which is such a store: its changes are seen by it alone. All is kept in
+ * memory, values as a whole, and those of more than 1 GiB are STORE_TOO_BIG. Of a change that could not be kept whole, for want of
+ * memory, the transaction can only be closed: STORE_UNAVAILABLE.
+ */
+enum store_result store_txn_new(struct store *main, struct store **out);
+/* Its changes become those of `main`, whose observer is told of them, all or none. STORE_CONFLICT: a key was changed there since,
+ * which last_error() names; it can be tried again. After STORE_OK it still shows what it did, and its changes are
+ * STORE_READ_ONLY. */
+enum store_result store_txn_commit(struct store *s);
+/* The keys that it has changed, ascending by space. `each` returns false to stop. */
+enum store_result store_txn_each(struct store *s, bool (*each)(void *arg, enum store_space space, struct store_bytes key),
+	void *arg);
+
+/* From now on `each` is called after each commit, in their order, by the thread that made it. */
+void store_lsm_observe(struct store *s, void (*each)(void *arg, const struct store_told *told), void *arg);
 
 #endif

@@ -7,14 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/wombat.h"
 #include "fs/errmap.h"
-#include "fs/store.h"
-
-struct store_lsm {
-	struct store base;
-	struct wombat *db;
-};
+#include "fs/store_lsm_impl.h"
 
 struct store_list {
 	struct wombat_list *list;
@@ -22,11 +16,17 @@ struct store_list {
 };
 
 _Static_assert(STORE_USER == (int)WOMBAT_USER && STORE_DIRS == (int)WOMBAT_FS_DIRS &&
-	       STORE_INODES == (int)WOMBAT_FS_INODES && STORE_META == (int)WOMBAT_FS_META, "spaces are keyspaces");
+	       STORE_INODES == (int)WOMBAT_FS_INODES && STORE_META == (int)WOMBAT_FS_META &&
+	       STORE_LINKS == (int)WOMBAT_FS_LINKS, "spaces are keyspaces");
 
 static struct wombat *db_of(struct store *s)
 {
 	return ((struct store_lsm *)s)->db;
+}
+
+static const struct wombat_snapshot *snapshot_of(struct store *s)
+{
+	return ((struct store_lsm *)s)->snapshot;
 }
 
 /* An edit is the engine's own. */
@@ -35,17 +35,7 @@ static struct wombat_edit *edit_of(struct store_edit *e)
 	return (struct wombat_edit *)(void *)e;
 }
 
-static struct wombat_slice slice(struct store_bytes b)
-{
-	return WOMBAT_SLICE(b.data, b.size);
-}
-
-static struct store_bytes bytes(struct wombat_slice s)
-{
-	return (struct store_bytes){ s.data, s.size };
-}
-
-static void entry_from(const struct wombat_record *r, struct store_entry *out)
+void store_lsm_entry(const struct wombat_record *r, struct store_entry *out)
 {
 	*out = (struct store_entry){
 		.value = bytes(r->value), .attr = bytes(r->attr), .value_size = r->value_size,
@@ -62,12 +52,13 @@ static enum store_result lsm_get(struct store *s, enum store_space space, struct
 				 bool may_block, struct store_entry *out)
 {
 	struct wombat_read_options options = {
+		.snapshot = snapshot_of(s),
 		.flags = (meta_only ? WOMBAT_READ_META : 0) | (may_block ? 0 : WOMBAT_READ_CACHED),
 	};
 	struct wombat_record r;
 	enum wombat_status status = wombat_get(db_of(s), &options, space, slice(key), &r);
 	if (status == WOMBAT_OK)
-		entry_from(&r, out);
+		store_lsm_entry(&r, out);
 	return errmap_store_from_wombat(status);
 }
 
@@ -85,17 +76,29 @@ static void lsm_entry_release(struct store *s, struct store_entry *e)
 static enum store_result lsm_prefix_exists(struct store *s, enum store_space space, struct store_bytes prefix,
 					   bool may_block, bool *out)
 {
-	struct wombat_read_options options = { .flags = may_block ? 0 : WOMBAT_READ_CACHED };
+	struct wombat_read_options options = { snapshot_of(s), may_block ? 0 : WOMBAT_READ_CACHED };
 	return errmap_store_from_wombat(wombat_prefix_exists(db_of(s), &options, space, slice(prefix), out));
+}
+
+static enum wombat_status new_list(struct store *s, enum store_space space, struct store_bytes prefix, struct wombat_list **out)
+{
+	struct wombat_read_options options = { .snapshot = snapshot_of(s) };
+	return wombat_list_new(db_of(s), &options, space, slice(prefix), out);
 }
 
 static enum store_result lsm_list_open(struct store *s, enum store_space space, struct store_bytes prefix,
 				       struct store_list **out)
 {
+	return store_lsm_list_open(s, new_list, space, prefix, out);
+}
+
+enum store_result store_lsm_list_open(struct store *s, store_lsm_new_list *make, enum store_space space,
+				      struct store_bytes prefix, struct store_list **out)
+{
 	struct store_list *l = calloc(1, sizeof *l);
 	if (!l)
 		return STORE_NO_MEMORY;
-	enum wombat_status status = wombat_list_new(db_of(s), NULL, space, slice(prefix), &l->list);
+	enum wombat_status status = make(s, space, prefix, &l->list);
 	if (status != WOMBAT_OK) {
 		free(l);
 		return errmap_store_from_wombat(status);
@@ -116,7 +119,7 @@ static enum store_result lsm_list_next(struct store_list *l, struct store_child 
 	if (status != WOMBAT_OK)
 		return errmap_store_from_wombat(status);
 	if (child.is_value)
-		entry_from(child.record, &l->entry);
+		store_lsm_entry(child.record, &l->entry);
 	*out = (struct store_child){
 		.name = bytes(child.name), .is_value = child.is_value, .is_prefix = child.is_prefix,
 		.entry = child.is_value ? &l->entry : NULL,
@@ -132,48 +135,52 @@ static void lsm_list_close(struct store_list *l)
 	free(l);
 }
 
-/* The first key behind all that start with the prefix, in place. False: there is none. */
-static bool prefix_end(uint8_t *prefix, size_t *size)
+bool store_lsm_prefix_end(struct store_bytes prefix, struct wombat_slice *out)
 {
-	while (*size && prefix[*size - 1] == 0xff)
-		(*size)--;
-	if (!*size)
+	uint8_t *end = malloc(prefix.size + 1);
+	size_t size = prefix.size;
+	if (!end)
 		return false;
-	prefix[*size - 1]++;
+	if (size)
+		memcpy(end, prefix.data, size);
+	while (size && end[size - 1] == 0xff)
+		size--;
+	if (size)
+		end[size - 1]++;
+	*out = WOMBAT_SLICE(end, size);
 	return true;
 }
 
-
-
-static enum wombat_status scan(struct wombat *db, enum store_space space, struct store_bytes prefix, unsigned flags,
-			       bool (*each)(void *arg, struct store_bytes key, const struct store_entry *entry), void *arg)
+void store_lsm_end_done(struct wombat_slice end)
 {
-	uint8_t *end = malloc(prefix.size + 1);
-	size_t end_size = prefix.size;
-	struct wombat_iter *it;
-	if (!end)
-		return WOMBAT_NO_MEMORY;
-	if (prefix.size)
-		memcpy(end, prefix.data, prefix.size);
-	if (!prefix_end(end, &end_size))
-		end_size = 0;
+	free((void *)(uintptr_t)end.data);
+}
+
+static enum wombat_status scan(struct wombat *db, struct wombat_read_options read, enum store_space space,
+			       struct store_bytes prefix, bool (*each)(void *arg, struct store_bytes key, const struct store_entry *entry), void *arg)
+{
 	struct wombat_iter_options options = {
-		.read = { .flags = flags | WOMBAT_READ_NO_FILL },
-		.lower = slice(prefix),
-		.upper = WOMBAT_SLICE(end, end_size),
+		.read = { read.snapshot, read.flags | WOMBAT_READ_NO_FILL }, .lower = slice(prefix),
 	};
+	struct wombat_iter *it;
+	if (!store_lsm_prefix_end(prefix, &options.upper))
+		return WOMBAT_NO_MEMORY;
 	enum wombat_status status = wombat_iter_new(db, &options, space, &it);
-	free(end);
-	if (status != WOMBAT_OK)
-		return status;
+	store_lsm_end_done(options.upper);
+	return status == WOMBAT_OK ? store_lsm_scan(it, each, arg) : status;
+}
+
+enum wombat_status store_lsm_scan(struct wombat_iter *it, bool (*each)(void *arg, struct store_bytes key, const struct store_entry *entry),
+				  void *arg)
+{
 	for (bool on = wombat_iter_first(it); on; on = wombat_iter_next(it)) {
 		const struct wombat_record *r = wombat_iter_record(it);
 		struct store_entry e;
-		entry_from(r, &e);
+		store_lsm_entry(r, &e);
 		if (!each(arg, bytes(r->key), &e))
 			break;
 	}
-	status = wombat_iter_status(it);
+	enum wombat_status status = wombat_iter_status(it);
 	wombat_iter_free(it);
 	return status;
 }
@@ -181,17 +188,18 @@ static enum wombat_status scan(struct wombat *db, enum store_space space, struct
 static enum store_result lsm_scan(struct store *s, enum store_space space, struct store_bytes prefix, bool meta_only,
 				  bool (*each)(void *arg, struct store_bytes key, const struct store_entry *entry), void *arg)
 {
-	return errmap_store_from_wombat(scan(db_of(s), space, prefix, meta_only ? WOMBAT_READ_META : 0, each, arg));
+	struct wombat_read_options read = { snapshot_of(s), meta_only ? WOMBAT_READ_META : 0 };
+	return errmap_store_from_wombat(scan(db_of(s), read, space, prefix, each, arg));
 }
 
 /* ---- Writing ------------------------------------------------------------------------------- */
 
-static enum store_result check_guard(struct store *s, const struct store_change *c)
+enum store_result store_lsm_check_guard(struct store *s, const struct store_change *c)
 {
 	struct store_entry e;
 	if (c->guard == STORE_GUARD_NONE)
 		return STORE_OK;
-	enum store_result r = lsm_get(s, c->space, c->key, true, true, &e);
+	enum store_result r = s->calls->get(s, c->space, c->key, true, true, &e);
 	if (r == STORE_NOT_FOUND)
 		return c->guard == STORE_GUARD_ABSENT ? STORE_OK : STORE_CONFLICT;
 	if (r != STORE_OK)
@@ -203,16 +211,11 @@ static enum store_result check_guard(struct store *s, const struct store_change 
 
 static enum wombat_status add_delete_prefix(struct wombat_batch *b, enum store_space space, struct store_bytes prefix)
 {
-	uint8_t *end = malloc(prefix.size + 1);
-	size_t size = prefix.size;
-	if (!end)
+	struct wombat_slice end;
+	if (!store_lsm_prefix_end(prefix, &end))
 		return WOMBAT_NO_MEMORY;
-	if (size)
-		memcpy(end, prefix.data, size);
-	if (!prefix_end(end, &size))
-		size = 0;
-	enum wombat_status status = wombat_batch_delete_range(b, space, slice(prefix), WOMBAT_SLICE(end, size));
-	free(end);
+	enum wombat_status status = wombat_batch_delete_range(b, space, slice(prefix), end);
+	store_lsm_end_done(end);
 	return status;
 }
 
@@ -241,14 +244,39 @@ static enum wombat_status commit_edit(const struct store_change *c, const struct
 				      uint64_t *out_version)
 {
 	struct wombat_put_info info = { .time_ns = c->time_ns, .expiry_ns = c->expiry_ns, .attr = slice(c->attr) };
-	return wombat_edit_commit(edit_of(c->edit), &info, others, flags, out_version);
+	if (!c->also_count)
+		return wombat_edit_commit(edit_of(c->edit), &info, others, flags, out_version);
+	struct wombat_slice *keys = malloc(c->also_count * sizeof *keys);
+	if (!keys)
+		return WOMBAT_NO_MEMORY;
+	for (size_t i = 0; i < c->also_count; i++)
+		keys[i] = slice(c->also[i]);
+	enum wombat_status status = wombat_edit_commit_keys(edit_of(c->edit), keys, c->also_count, &info, others, flags, out_version);
+	free(keys);
+	return status;
+}
+
+void store_lsm_tell(struct store *s, const struct store_told *told)
+{
+	const struct store_lsm *l = (struct store_lsm *)s;
+	if (l->observer)
+		l->observer(l->observer_arg, told);
+}
+
+void store_lsm_observe(struct store *s, void (*each)(void *arg, const struct store_told *told), void *arg)
+{
+	struct store_lsm *l = (struct store_lsm *)s;
+	l->observer = each;
+	l->observer_arg = arg;
 }
 
 static enum store_result lsm_commit(struct store *s, const struct store_change *changes, size_t count, bool durable,
 				    uint64_t *out_version)
 {
+	if (snapshot_of(s))
+		return STORE_READ_ONLY;
 	for (size_t i = 0; i < count; i++) {
-		enum store_result r = check_guard(s, &changes[i]);
+		enum store_result r = store_lsm_check_guard(s, &changes[i]);
 		if (r != STORE_OK)
 			return r;
 	}
@@ -264,11 +292,17 @@ static enum store_result lsm_commit(struct store *s, const struct store_change *
 			status = add_change(b, &changes[i]);
 	}
 	unsigned flags = durable ? WOMBAT_SYNC : 0;
+	struct store_told told = { .changes = changes, .count = count };
 	if (status == WOMBAT_OK && edited)
-		status = commit_edit(edited, b, flags, out_version);
+		status = commit_edit(edited, b, flags, &told.version);
 	else if (status == WOMBAT_OK)
-		status = wombat_write(db_of(s), b, flags, out_version);
+		status = wombat_write(db_of(s), b, flags, &told.version);
 	wombat_batch_free(b);
+	if (status == WOMBAT_OK) {
+		store_lsm_tell(s, &told);
+		if (out_version)
+			*out_version = told.version;
+	}
 	return errmap_store_from_wombat(status);
 }
 
@@ -340,7 +374,8 @@ static enum wombat_status add_move(struct mover *m, enum store_space space, stru
 	m->space = space;
 	m->from = from;
 	m->to = to;
-	enum wombat_status status = scan(m->db, space, from, WOMBAT_READ_AT_HAND, move_one, m);
+	enum wombat_status status = scan(m->db, (struct wombat_read_options){ .flags = WOMBAT_READ_AT_HAND }, space, from,
+					 move_one, m);
 	return status == WOMBAT_OK ? m->status : status;
 }
 
@@ -349,6 +384,8 @@ static enum store_result lsm_move_prefix(struct store *s, struct store_bytes fro
 					 const struct store_change *changes, size_t count)
 {
 	static const enum store_space spaces[] = { STORE_USER, STORE_DIRS };
+	if (snapshot_of(s))
+		return STORE_READ_ONLY;
 	struct wombat_batch *b = wombat_batch_new();
 	if (!b)
 		return STORE_NO_MEMORY;
@@ -366,25 +403,34 @@ static enum store_result lsm_move_prefix(struct store *s, struct store_bytes fro
 	}
 	for (size_t i = 0; i < count && status == WOMBAT_OK; i++)
 		status = add_change(b, &changes[i]);
+	struct store_told told = { .changes = changes, .count = count, .from = &from, .to = &to, .exchange = exchange };
 	if (status == WOMBAT_OK)
-		status = wombat_write(db_of(s), b, 0, NULL);
+		status = wombat_write(db_of(s), b, 0, &told.version);
 	mover_done(&m);
 	wombat_batch_free(b);
+	if (status == WOMBAT_OK)
+		store_lsm_tell(s, &told);
 	return errmap_store_from_wombat(status);
 }
 
 /* ---- The rest ------------------------------------------------------------------------------ */
 
+void store_lsm_hold(struct wombat_value *value, struct store_entry *out)
+{
+	store_lsm_entry(wombat_value_record(value), out);
+	memset(out->pin, 0, sizeof out->pin); /* they are the value's */
+	out->parts = value;
+}
+
 /* A found entry pins what it points to, so holding it is enough; but what is large is left where it is. */
 static enum store_result lsm_hold(struct store *s, enum store_space space, struct store_bytes key, struct store_entry *out)
 {
+	struct wombat_read_options options = { .snapshot = snapshot_of(s) };
 	struct wombat_value *value;
-	enum wombat_status status = wombat_value_open(db_of(s), NULL, space, slice(key), &value);
+	enum wombat_status status = wombat_value_open(db_of(s), &options, space, slice(key), &value);
 	if (status != WOMBAT_OK)
 		return errmap_store_from_wombat(status);
-	entry_from(wombat_value_record(value), out);
-	memset(out->pin, 0, sizeof out->pin); /* they are the value's */
-	out->parts = value;
+	store_lsm_hold(value, out);
 	return STORE_OK;
 }
 
@@ -411,6 +457,8 @@ static enum store_result lsm_edit_open(struct store *s, enum store_space space, 
 				       struct store_edit **out)
 {
 	struct wombat_edit *edit;
+	if (snapshot_of(s))
+		return STORE_READ_ONLY;
 	enum wombat_status status = wombat_edit_open(db_of(s), space, slice(key), WOMBAT_EDIT_CREATE, &edit);
 	if (status == WOMBAT_OK)
 		*out = (struct store_edit *)(void *)edit;
@@ -455,6 +503,17 @@ static enum store_result lsm_edit_punch(struct store_edit *e, uint64_t offset, u
 static enum store_result lsm_edit_next(struct store_edit *e, uint64_t offset, uint64_t *out_from, uint64_t *out_to)
 {
 	return errmap_store_from_wombat(wombat_edit_next_data(edit_of(e), offset, out_from, out_to));
+}
+
+static enum store_result lsm_estimate(struct store *s, enum store_space space, struct store_bytes prefix, uint64_t *out_keys,
+				      uint64_t *out_bytes)
+{
+	struct wombat_slice end;
+	if (!store_lsm_prefix_end(prefix, &end))
+		return STORE_NO_MEMORY;
+	enum wombat_status status = wombat_estimate(db_of(s), space, slice(prefix), end, out_keys, out_bytes);
+	store_lsm_end_done(end);
+	return errmap_store_from_wombat(status);
 }
 
 static enum store_result lsm_sync(struct store *s)
@@ -519,10 +578,13 @@ static const char *lsm_last_error(struct store *s)
 static void lsm_close(struct store *s, bool clean)
 {
 	(void)clean;
+	wombat_snapshot_release(db_of(s), ((struct store_lsm *)s)->snapshot);
 	free(s);
 }
 
-enum store_result store_lsm_new(struct wombat *db, struct store **out)
+static enum store_result lsm_snapshot_open(struct store *s, const char *name, struct store **out);
+
+static enum store_result new_store(struct wombat *db, struct wombat_snapshot *snapshot, struct store **out)
 {
 	static const struct store_calls calls = {
 		.close = lsm_close, .get = lsm_get, .entry_release = lsm_entry_release,
@@ -531,7 +593,8 @@ enum store_result store_lsm_new(struct wombat *db, struct store **out)
 		.move_prefix = lsm_move_prefix, .hold = lsm_hold, .read_held = lsm_read_held,
 		.next_held = lsm_next_held, .edit_open = lsm_edit_open, .edit_close = lsm_edit_close, .edit_read = lsm_edit_read,
 		.edit_write = lsm_edit_write, .edit_copy = lsm_edit_copy, .edit_resize = lsm_edit_resize, .edit_punch = lsm_edit_punch,
-		.edit_next = lsm_edit_next, .sync = lsm_sync, .space = lsm_space,
+		.edit_next = lsm_edit_next, .snapshot_open = lsm_snapshot_open, .estimate = lsm_estimate, .sync = lsm_sync,
+		.space = lsm_space,
 		.max_value_size = lsm_max_value_size, .max_key_size = lsm_max_key_size, .last_error = lsm_last_error,
 	};
 	struct store_lsm *s = calloc(1, sizeof *s);
@@ -539,6 +602,24 @@ enum store_result store_lsm_new(struct wombat *db, struct store **out)
 		return STORE_NO_MEMORY;
 	s->base.calls = &calls;
 	s->db = db;
+	s->snapshot = snapshot;
 	*out = &s->base;
 	return STORE_OK;
+}
+
+static enum store_result lsm_snapshot_open(struct store *s, const char *name, struct store **out)
+{
+	struct wombat_snapshot *snapshot;
+	enum wombat_status status = wombat_snapshot_open(db_of(s), name, &snapshot);
+	if (status != WOMBAT_OK)
+		return errmap_store_from_wombat(status);
+	enum store_result r = new_store(db_of(s), snapshot, out);
+	if (r != STORE_OK)
+		wombat_snapshot_release(db_of(s), snapshot);
+	return r;
+}
+
+enum store_result store_lsm_new(struct wombat *db, struct store **out)
+{
+	return new_store(db, NULL, out);
 }

@@ -13,6 +13,9 @@ int xattr_get(const struct node *n, const char *name, const uint8_t **out, size_
  * value, total too long. */
 int xattr_set(struct mount *m, struct node *n, const char *name, const void *value, size_t size, int flags);
 int xattr_remove(struct mount *m, struct node *n, const char *name);
+/* The same for any namespace, and without a mark that the node was changed. False: it was not there. */
+int xattr_store(struct node *n, const char *name, const void *value, size_t size);
+bool xattr_drop(struct node *n, const char *name);
 /* Calls `each` with each name; NUL-terminated for the call. */
 void xattr_list(const struct node *n, void (*each)(void *arg, const char *name, size_t len), void *arg);
 

@@ -34,6 +34,7 @@ _wombat() {
 		check) options+=' --quiet' ;;
 		backups) options+=' --verify --delete' ;;
 		restore) options+=' --number' ;;
+		load) options+=' --bulk' ;;
 		snapshot) options+=' --drop' ;;
 		help) options='' ;;
 		esac

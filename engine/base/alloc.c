@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/pages.h"
+
 _Bool (*_Atomic mem_test_hook)(size_t size);
 
 static _Bool allowed(size_t size)
@@ -36,7 +38,10 @@ void *mem_realloc(void *p, size_t size)
 
 void mem_free(void *p)
 {
-	free(p);
+	if (__builtin_expect(pages_own(p), 0))
+		pages_free(p);
+	else
+		free(p);
 }
 
 void *mem_alloc_aligned(size_t size)
@@ -45,4 +50,16 @@ void *mem_alloc_aligned(size_t size)
 		return NULL;
 	size_t rounded = (size + 63) & ~(size_t)63;
 	return allowed(size) ? aligned_alloc(64, rounded ? rounded : 64) : NULL;
+}
+
+void *mem_alloc_huge(size_t size)
+{
+	if (!allowed(size))
+		return NULL;
+	void *p = NULL;
+	if (size == PAGES_CHUNK)
+		p = pages_chunk();
+	else if (size >= PAGES_SLOT_MIN && size <= PAGES_SLOT_MAX)
+		p = pages_slot(size);
+	return p ? p : aligned_alloc(64, (size + 63) & ~(size_t)63);
 }

@@ -14,6 +14,11 @@ void *mem_realloc(void *p, size_t size);
 void mem_free(void *p); /* NULL is fine */
 /* Aligned to a cache line (64 bytes); for mem_free. */
 void *mem_alloc_aligned(size_t size);
+/*
+ * The same, in huge pages where they are to be had (base/pages.h): for what lives long and is read at random, when there is so
+ * much of it that some MiB more do not matter. Sizes of PAGES_SLOT_MIN to PAGES_SLOT_MAX, and PAGES_CHUNK; others are the heap's.
+ */
+void *mem_alloc_huge(size_t size);
 
 /* Tests: called before each allocation with its size, by any thread; false makes that allocation fail. NULL: off.
  * Atomic, since a test may set it while threads of a database run. */

@@ -5,6 +5,7 @@
 #include "engine/base/arena.h"
 
 #include "engine/base/alloc.h"
+#include "engine/base/pages.h"
 
 enum { ARENA_BLOCK = 256 << 10 };
 
@@ -17,7 +18,8 @@ void arena_init(struct arena *a, size_t block_bytes)
 {
 	a->blocks = NULL;
 	a->next = a->end = NULL;
-	a->block_bytes = block_bytes ? block_bytes : ARENA_BLOCK;
+	a->huge = block_bytes == ARENA_HUGE;
+	a->block_bytes = a->huge ? PAGES_CHUNK - sizeof(struct arena_block) : block_bytes ? block_bytes : ARENA_BLOCK;
 	atomic_init(&a->bytes, 0);
 }
 
@@ -28,7 +30,7 @@ void arena_done(struct arena *a)
 		mem_free(a->blocks);
 		a->blocks = next;
 	}
-	arena_init(a, a->block_bytes);
+	arena_init(a, a->huge ? ARENA_HUGE : a->block_bytes);
 }
 
 /* A block begins on a cache line: aligned enough for all. */
@@ -38,7 +40,7 @@ static uint8_t *new_block(struct arena *a, size_t size)
 		return NULL;
 	_Bool own = size > a->block_bytes / 4;
 	size_t bytes = own ? size : a->block_bytes;
-	struct arena_block *b = mem_alloc_aligned(sizeof *b + bytes);
+	struct arena_block *b = a->huge && !own ? mem_alloc_huge(sizeof *b + bytes) : mem_alloc_aligned(sizeof *b + bytes);
 	if (!b)
 		return NULL;
 	/* Relaxed: a figure; one thread adds. */

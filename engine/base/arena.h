@@ -10,14 +10,17 @@
 
 struct arena_block;
 
+#define ARENA_HUGE SIZE_MAX
+
 struct arena {
 	struct arena_block *blocks; /* newest first */
 	uint8_t *next, *end;        /* free room of the newest block */
 	size_t block_bytes;         /* what a new block has at least */
+	_Bool huge;
 	atomic_size_t bytes;        /* all that was taken from the heap */
 };
 
-/* `block_bytes`: 0 for the default (256 KiB, growing is not done). */
+/* `block_bytes`: 0 for the default (256 KiB, growing is not done), ARENA_HUGE for huge pages. */
 void arena_init(struct arena *a, size_t block_bytes);
 void arena_done(struct arena *a);
 /* Aligned to 8 (arena_alloc_aligned: to 64); NULL when out of memory. */

@@ -63,7 +63,7 @@ struct cursor {
 };
 static inline struct cursor cursor_of(struct wombat_slice s)
 {
-	return (struct cursor){ s.data, s.data + s.size };
+	return (struct cursor){ s.data, s.size ? s.data + s.size : s.data }; /* Nothing may be NULL. */
 }
 static inline size_t cursor_left(const struct cursor *c) { return (size_t)(c->end - c->p); }
 /* False, with the cursor and the output untouched, when the bytes are not there or not valid. */

@@ -27,6 +27,17 @@ void histogram_clear(struct histogram *h)
 	atomic_store_explicit(&h->max, 0, memory_order_relaxed);
 }
 
+void histogram_since(const struct histogram *h, const struct histogram *base, struct histogram *out)
+{
+	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+		uint64_t n = atomic_load_explicit(&h->bucket[i], memory_order_relaxed);
+		if (base)
+			n -= atomic_load_explicit(&base->bucket[i], memory_order_relaxed);
+		atomic_store_explicit(&out->bucket[i], n, memory_order_relaxed);
+	}
+	atomic_store_explicit(&out->max, atomic_load_explicit(&h->max, memory_order_relaxed), memory_order_relaxed);
+}
+
 void histogram_add(struct histogram *h, uint64_t value, uint64_t weight)
 {
 	atomic_fetch_add_explicit(&h->bucket[bucket_of(value)], weight, memory_order_relaxed);

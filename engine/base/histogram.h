@@ -16,6 +16,8 @@ struct histogram {
 };
 
 void histogram_clear(struct histogram *h);
+/* What `h` has more than `base`, which is a former state of it. The maximum is h's. `base` NULL: a copy. */
+void histogram_since(const struct histogram *h, const struct histogram *base, struct histogram *out);
 /* `weight`: how many samples this one stands for. */
 void histogram_add(struct histogram *h, uint64_t value, uint64_t weight);
 uint64_t histogram_count(const struct histogram *h);

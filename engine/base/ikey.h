@@ -11,6 +11,7 @@
 
 #include "engine/base/coding.h"
 #include "engine/base/slice.h"
+#include "engine/base/status.h"
 
 /* On disk: values never change. */
 enum ikey_kind {
@@ -43,5 +44,14 @@ static inline int ikey_compare(struct wombat_slice a, struct wombat_slice b)
 {
 	return ikey_compare_parts(ikey_user(a), ikey_tag(a), ikey_user(b), ikey_tag(b));
 }
+
+/* WOMBAT_INVALID: not one that a caller may name; 0 is the engine's own. */
+MUST_CHECK enum wombat_status keyspace_check(unsigned keyspace);
+
+/* Keys in sentences: what is not printable, '"' and '\\' as \xHH, a long one cut. key_text: without its keyspace byte;
+ * key_text_full: with it, as in `keyspace 1 key "users/42"`, an empty one being the end of all. Both return what they say. */
+enum { KEY_TEXT_SHOWN = 64, KEY_TEXT = KEY_TEXT_SHOWN * 4 + 4, KEY_TEXT_FULL = KEY_TEXT + 24 };
+const char *key_text(struct wombat_slice key, char out[KEY_TEXT]);
+const char *key_text_full(struct wombat_slice key, char out[KEY_TEXT_FULL]);
 
 #endif

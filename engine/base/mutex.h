@@ -36,6 +36,8 @@ enum lock_rank {
 	LOCK_RANK_CACHE = 7,    /* block cache shards */
 	LOCK_RANK_STATS = 8,
 	LOCK_RANK_ENV = 9,
+	LOCK_RANK_SLOTS = 10,   /* memory in huge pages: a size's chunks */
+	LOCK_RANK_PAGES = 11,   /* all chunks */
 };
 
 struct CAPABILITY("mutex") mutex {

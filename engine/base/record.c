@@ -2,8 +2,8 @@
 #include "engine/base/record.h"
 
 enum {
-	FLAG_EXPIRY = 1, FLAG_ATTR = 2, FLAG_ELSEWHERE = 4, FLAG_PART = 8, FLAG_EXTENTS = 16,
-	FLAGS_KNOWN = FLAG_EXPIRY | FLAG_ATTR | FLAG_ELSEWHERE | FLAG_PART | FLAG_EXTENTS,
+	FLAG_EXPIRY = 1, FLAG_ATTR = 2, FLAG_ELSEWHERE = 4, FLAG_PART = 8, FLAG_EXTENTS = 16, FLAG_SHARED = 32,
+	FLAGS_KNOWN = FLAG_EXPIRY | FLAG_ATTR | FLAG_ELSEWHERE | FLAG_PART | FLAG_EXTENTS | FLAG_SHARED,
 };
 
 static size_t place_size(const struct record *r)
@@ -49,7 +49,7 @@ void record_encode(uint8_t *p, const struct record *r)
 {
 	*p++ = (uint8_t)((r->expiry_ns ? FLAG_EXPIRY : 0) | (r->attr.size ? FLAG_ATTR : 0) |
 			 (r->elsewhere ? FLAG_ELSEWHERE : 0) | (r->elsewhere && r->part ? FLAG_PART : 0) |
-			 (r->in_extents ? FLAG_EXTENTS : 0));
+			 (r->in_extents ? FLAG_EXTENTS : 0) | (r->in_extents && r->extents.shared ? FLAG_SHARED : 0));
 	put_u64(p, r->time_ns);
 	p += 8;
 	if (r->expiry_ns) {
@@ -91,7 +91,7 @@ static bool decode_extents(struct cursor *c, struct value_extents *e)
 static bool flags_make_sense(uint8_t flags)
 {
 	return !(flags & ~FLAGS_KNOWN) && !((flags & FLAG_PART) && !(flags & FLAG_ELSEWHERE)) &&
-	       !((flags & FLAG_EXTENTS) && (flags & FLAG_ELSEWHERE));
+	       !((flags & FLAG_EXTENTS) && (flags & FLAG_ELSEWHERE)) && !((flags & FLAG_SHARED) && !(flags & FLAG_EXTENTS));
 }
 
 static enum wombat_status not_a_record(struct wombat_slice bytes)
@@ -109,6 +109,7 @@ enum wombat_status record_decode_any(struct wombat_slice bytes, struct record *o
 	r.elsewhere = flags & FLAG_ELSEWHERE;
 	r.part = flags & FLAG_PART;
 	r.in_extents = flags & FLAG_EXTENTS;
+	r.extents.shared = flags & FLAG_SHARED;
 	if (((flags & FLAG_EXPIRY) && !cursor_u64(&c, &r.expiry_ns)) ||
 	    ((flags & FLAG_ATTR) && (!cursor_slice(&c, &r.attr) || r.attr.size > RECORD_ATTR_MAX)) ||
 	    (r.elsewhere && !decode_pointer(&c, &r)) || (r.in_extents && !decode_extents(&c, &r.extents)))

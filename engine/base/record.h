@@ -2,7 +2,8 @@
  * The value of a KIND_PUT entry: what surrounds a user's bytes.
  *
  *     flags   1 byte: bit 0 expiry present, bit 1 attributes present, bit 2 the value is elsewhere, bit 3 of that only a
- *             part counts (with bit 2 only), bit 4 the value is in extents (not with bit 2); others 0
+ *             part counts (with bit 2 only), bit 4 the value is in extents (not with bit 2), bit 5 these may be those of
+ *             other keys too (with bit 4 only); others 0
  *     time    8 bytes, ns since 1970, little-endian
  *     expiry  8 bytes, if bit 0
  *     attr    varint length and bytes, if bit 1
@@ -20,7 +21,7 @@
 #include "engine/base/coding.h"
 
 /* A record without its attributes' bytes and its value takes at most so many. */
-enum { RECORD_HEADER_MAX = 1 + 8 + 8 + 10, RECORD_ATTR_MAX = 65536 };
+enum { RECORD_HEADER_MAX = 1 + 8 + 8 + 10, RECORD_ATTR_MAX = 4 << 20 };
 
 /* Where in the value log a value is. */
 struct value_pointer {
@@ -35,6 +36,7 @@ struct value_extents {
 	uint64_t id;
 	uint64_t size;   /* of the value */
 	uint64_t stored; /* bytes that are in extents; the rest is holes, which read as zeros */
+	bool shared;     /* other keys may have a head with the id */
 };
 
 struct record {
@@ -77,6 +79,9 @@ MUST_CHECK static inline enum wombat_status record_decode(struct wombat_slice by
 
 /* How much of it takes space. */
 static inline uint64_t record_stored_size(const struct record *r) { return r->in_extents ? r->extents.stored : record_value_size(r); }
+
+/* Whether the encoded record has its value in itself. */
+static inline bool record_is_whole(struct wombat_slice bytes) { return bytes.size && bytes.data[0] < 4; }
 
 /* False: the encoded record is not one of a value in extents. */
 static inline bool record_may_be_head(struct wombat_slice bytes) { return bytes.size && bytes.data[0] >= 16; }

@@ -13,15 +13,21 @@
  * The memory of entries is never given back before the whole cache is: it is reused for other entries. That is
  * what makes hints safe: whatever a hint points to has a state word, which says whether an entry is there. To hold
  * it is one compare-and-swap; once it is held its key cannot change, and shows whether it is the wanted one.
+ *
+ * In a cache whose entries may be peeked at without being held, an entry that nobody can reach any more waits in its
+ * shard's list until the sections of reading that could have found it are over (base/readers.h); only then is its value
+ * destroyed and its place free.
  */
 #include "engine/cache/lru.h"
 
+#include <sched.h>
 #include <string.h>
 
 #include "engine/base/alloc.h"
 #include "engine/base/hash.h"
 #include "engine/base/mutex.h"
-#include "engine/base/stripe.h"
+#include "engine/base/pages.h"
+#include "engine/base/readers.h"
 
 enum {
 	STATE_IN_TABLE = 1 << 30,
@@ -36,6 +42,7 @@ struct lru_handle {
 	void (*destroy)(void *value);
 	size_t charge;
 	struct lru_handle *chain; /* of its bucket, of free ones, or of those that are about to be */
+	uint64_t stamp;           /* while it waits for readers to be gone */
 	atomic_uint state;
 	uint32_t shard;
 };
@@ -55,6 +62,7 @@ struct lru_shard {
 	struct lru_handle **buckets;
 	size_t bucket_count, slab_count;
 	struct lru_handle *free;
+	struct lru_handle *leaving; /* peeked caches: those that wait for readers to be gone, the latest first */
 	struct slab *slabs, *hand_slab;
 	unsigned hand;
 	uint64_t inserts, evictions;
@@ -64,6 +72,7 @@ struct lru_shard {
 
 struct lru {
 	unsigned shard_mask;
+	bool peeked, huge;
 	struct {
 		_Alignas(64) atomic_uint_fast64_t hits, misses;
 	} counts[STRIPES];
@@ -127,6 +136,16 @@ static bool hold(struct lru_handle *h)
 	return true;
 }
 
+/* The entry may leave meanwhile: a place without an entry keeps no mark. */
+static void note_use(struct lru_handle *h)
+{
+	unsigned state = atomic_load_explicit(&h->state, memory_order_relaxed);
+	while ((state & STATE_IN_TABLE) && !(state & STATE_USED) &&
+	       !atomic_compare_exchange_weak_explicit(&h->state, &state, state | STATE_USED, memory_order_relaxed,
+						      memory_order_relaxed))
+		;
+}
+
 /* With the lock: takes the entry out of the table. The state word is the caller's. */
 static void unlink_entry(struct lru_shard *s, struct lru_handle **slot)
 {
@@ -158,8 +177,9 @@ static struct lru_handle *evict(struct lru_shard *s)
 			atomic_fetch_and_explicit(&h->state, ~(unsigned)STATE_USED, memory_order_relaxed);
 			continue;
 		}
-		/* Acquire: what the last holder did is done before the value is destroyed. */
-		if (!atomic_compare_exchange_strong_explicit(&h->state, &state, 0, memory_order_acquire,
+		/* Acquire, as a part of it: what the last holder did is done before the value is destroyed. Sequentially
+		 * consistent for those that peek. */
+		if (!atomic_compare_exchange_strong_explicit(&h->state, &state, 0, memory_order_seq_cst,
 							     memory_order_relaxed))
 			continue; /* Somebody just came. */
 		unlink_entry(s, slot_of(s, h->key, hash_of(h->key)));
@@ -170,9 +190,35 @@ static struct lru_handle *evict(struct lru_shard *s)
 	return victims;
 }
 
-/* Without the lock: ends the values of a chain of entries that nobody can reach, and frees their places. */
-static void retire(struct lru_shard *s, struct lru_handle *chain)
+/* Puts a chain that nobody can reach before those that wait, and takes what waited long enough. Sections are short, so the
+ * chain itself mostly did when a moment was given: what is evicted last must not keep its file open for long. */
+static struct lru_handle *wait_for_readers(struct lru_shard *s, struct lru_handle *chain)
 {
+	enum { YIELDS = 64 };
+	uint64_t stamp = readers_stamp();
+	for (int i = 0; i < YIELDS && !readers_gone(stamp); i++)
+		sched_yield();
+	mutex_lock(&s->mu);
+	for (struct lru_handle *h = chain, *next; h; h = next) {
+		next = h->chain;
+		h->stamp = stamp;
+		h->chain = s->leaving;
+		s->leaving = h;
+	}
+	struct lru_handle **p = &s->leaving;
+	while (*p && !readers_gone((*p)->stamp))
+		p = &(*p)->chain;
+	struct lru_handle *gone = *p; /* What waits behind it has waited longer. */
+	*p = NULL;
+	mutex_unlock(&s->mu);
+	return gone;
+}
+
+/* Without the lock: ends the values of a chain of entries that nobody can reach, and frees their places. */
+static void retire(const struct lru *c, struct lru_shard *s, struct lru_handle *chain)
+{
+	if (chain && c->peeked)
+		chain = wait_for_readers(s, chain);
 	if (!chain)
 		return;
 	struct lru_handle *last = chain;
@@ -186,12 +232,12 @@ static void retire(struct lru_shard *s, struct lru_handle *chain)
 	mutex_unlock(&s->mu);
 }
 
-static void trim(struct lru_shard *s)
+static void trim(const struct lru *c, struct lru_shard *s)
 {
 	mutex_lock(&s->mu);
 	struct lru_handle *victims = evict(s);
 	mutex_unlock(&s->mu);
-	retire(s, victims);
+	retire(c, s, victims);
 }
 
 /* Doubles the table when it is full; staying small for lack of memory is only slower. */
@@ -215,10 +261,15 @@ static void grow(struct lru_shard *s)
 	s->bucket_count = count;
 }
 
-/* Without the lock: more free places. */
-static bool add_slab(struct lru_shard *s)
+void *lru_alloc(const struct lru *c, size_t size)
 {
-	struct slab *slab = mem_alloc_aligned(sizeof *slab);
+	return c && c->huge ? mem_alloc_huge(size) : mem_alloc_aligned(size);
+}
+
+/* Without the lock: more free places. */
+static bool add_slab(const struct lru *c, struct lru_shard *s)
+{
+	struct slab *slab = lru_alloc(c, sizeof *slab);
 	if (!slab)
 		return false;
 	memset(slab, 0, sizeof *slab);
@@ -243,6 +294,7 @@ enum wombat_status lru_new(uint64_t capacity_bytes, unsigned shards, struct lru 
 		return fail_no_memory();
 	memset(c, 0, sizeof *c + shards * sizeof c->shards[0]);
 	c->shard_mask = shards - 1;
+	c->huge = capacity_bytes >= PAGES_WORTH;
 	bool ok = true;
 	for (unsigned i = 0; i < shards; i++) {
 		struct lru_shard *s = &c->shards[i];
@@ -263,6 +315,8 @@ enum wombat_status lru_new(uint64_t capacity_bytes, unsigned shards, struct lru 
 
 static void shard_done(struct lru_shard *s)
 {
+	for (struct lru_handle *h = s->leaving; h; h = h->chain)
+		h->destroy(h->value);
 	for (struct slab *slab = s->slabs, *next; slab; slab = next) {
 		next = slab->next;
 		for (int i = 0; i < SLAB_HANDLES; i++) {
@@ -322,6 +376,44 @@ struct lru_handle *lru_lookup_hinted(struct lru *c, struct lru_key key, struct l
 	return h;
 }
 
+void lru_allow_peeks(struct lru *c)
+{
+	c->peeked = true;
+}
+
+struct lru_handle *lru_hold_hinted(struct lru_key key, const struct lru_hint *hint, struct lru *c)
+{
+	/* Acquire: the place's zeroes are there before the pointer to it. */
+	struct lru_handle *h = atomic_load_explicit(&hint->handle, memory_order_acquire);
+	if (!h || !hold(h))
+		return NULL;
+	if (__builtin_expect(same_key(h->key, key), 1))
+		return h;
+	lru_release(c, h);
+	return NULL;
+}
+
+void *lru_peek(struct lru_key key, const struct lru_hint *hint)
+{
+	struct lru_handle *h = atomic_load_explicit(&hint->handle, memory_order_acquire);
+	if (!h)
+		return NULL;
+	/* Sequentially consistent: behind the mark of the section; see base/readers.h. Once an entry is seen here, the place
+	 * is not given to another before the section ends, so that the key may be read. */
+	unsigned state = atomic_load_explicit(&h->state, memory_order_seq_cst);
+	if (!(state & STATE_IN_TABLE) || !same_key(h->key, key))
+		return NULL;
+	if (!(state & STATE_USED))
+		note_use(h);
+	return h->value;
+}
+
+void lru_count_hits(struct lru *c, uint64_t hits)
+{
+	unsigned stripe = stripe_of_thread();
+	stripe_add(&c->counts[stripe].hits, stripe, hits);
+}
+
 struct lru_handle *lru_insert(struct lru *c, struct lru_key key, void *value, size_t charge_bytes,
 			      void (*destroy)(void *value))
 {
@@ -330,7 +422,7 @@ struct lru_handle *lru_insert(struct lru *c, struct lru_key key, void *value, si
 	mutex_lock(&s->mu);
 	while (!s->free) {
 		mutex_unlock(&s->mu);
-		if (!add_slab(s)) {
+		if (!add_slab(c, s)) {
 			fail_no_memory();
 			return NULL;
 		}
@@ -358,7 +450,7 @@ struct lru_handle *lru_insert(struct lru *c, struct lru_key key, void *value, si
 	victims = evict(s);
 	grow(s);
 	mutex_unlock(&s->mu);
-	retire(s, victims);
+	retire(c, s, victims);
 	return h;
 }
 
@@ -372,11 +464,11 @@ void lru_release(struct lru *c, struct lru_handle *h)
 		return;
 	if (!(state & STATE_IN_TABLE)) { /* It left the table while it was held. */
 		h->chain = NULL;
-		retire(s, h);
+		retire(c, s, h);
 		return;
 	}
 	if (over_budget(s))
-		trim(s);
+		trim(c, s);
 }
 
 void lru_pin_release(struct lru_pin *pin)
@@ -407,14 +499,14 @@ void lru_erase(struct lru *c, struct lru_key key)
 	struct lru_handle **slot = slot_of(s, key, hash), *h = *slot;
 	if (h) {
 		unlink_entry(s, slot);
-		unsigned state = atomic_fetch_and_explicit(&h->state, STATE_HOLDERS, memory_order_acq_rel);
+		unsigned state = atomic_fetch_and_explicit(&h->state, STATE_HOLDERS, memory_order_seq_cst);
 		if (!(state & STATE_HOLDERS)) {
 			h->chain = NULL;
 			victim = h;
 		}
 	}
 	mutex_unlock(&s->mu);
-	retire(s, victim);
+	retire(c, s, victim);
 }
 
 void lru_set_capacity(struct lru *c, uint64_t capacity_bytes)
@@ -422,7 +514,7 @@ void lru_set_capacity(struct lru *c, uint64_t capacity_bytes)
 	for (unsigned i = 0; i <= c->shard_mask; i++) {
 		struct lru_shard *s = &c->shards[i];
 		atomic_store_explicit(&s->capacity, capacity_bytes / (c->shard_mask + 1), memory_order_relaxed);
-		trim(s);
+		trim(c, s);
 	}
 }
 
@@ -431,7 +523,7 @@ void lru_set_max_entries(struct lru *c, uint64_t max_entries)
 	for (unsigned i = 0; i <= c->shard_mask; i++) {
 		struct lru_shard *s = &c->shards[i];
 		atomic_store_explicit(&s->max_entries, max_entries / (c->shard_mask + 1), memory_order_relaxed);
-		trim(s);
+		trim(c, s);
 	}
 }
 

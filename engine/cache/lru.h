@@ -39,6 +39,17 @@ void lru_free(struct lru *c); /* no handle may be out */
 struct lru_handle *lru_lookup(struct lru *c, struct lru_key key, bool quiet);
 /* The same by way of a hint, which is brought up to date; counted. */
 struct lru_handle *lru_lookup_hinted(struct lru *c, struct lru_key key, struct lru_hint *hint);
+/* The same without a lookup when the hint is out of date: NULL. Not counted. */
+struct lru_handle *lru_hold_hinted(struct lru_key key, const struct lru_hint *hint, struct lru *c);
+/* Lets entries of the cache be peeked at; before it is used. What leaves it may live on for a moment. */
+void lru_allow_peeks(struct lru *c);
+/* Within a section of base/readers.h, until whose end the value lives: the value without holding it. NULL: the hint is out
+ * of date, or the entry is not there. Not counted. */
+void *lru_peek(struct lru_key key, const struct lru_hint *hint);
+/* Counts what was found by these. */
+void lru_count_hits(struct lru *c, uint64_t hits);
+/* Memory for a value of the cache, aligned to 64, for mem_free: in huge pages when the cache is a large one. NULL as the cache: not. */
+void *lru_alloc(const struct lru *c, size_t size);
 /*
  * Gives `value` to the cache and returns it held; `destroy` ends it, in any thread. When another thread
  * inserted the key meanwhile, that entry is returned and `value` destroyed. NULL: out of memory (`value`

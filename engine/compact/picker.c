@@ -6,13 +6,17 @@
  * second does not follow from the first: a job of several files may write one table over a gap between them, and
  * into this gap a later job could bring a table from above. So each job claims its span at the level it writes to.
  *
- * What is tried, in this order, while it is due: levels by score, then tables full of tombstones, then tables with
- * records that have expired. The last two end: a table goes down until nothing lies below, and is rewritten in place
- * only when that is sure to rid it of what it was chosen for.
+ * What is tried, in this order, while it is due: what the strategy wants, then tables full of tombstones, then tables
+ * with records that have expired. The last two end: a table goes down until nothing lies below, and is rewritten in
+ * place only when that is sure to rid it of what it was chosen for.
+ *
+ * Two strategies. Leveled: each level has a target size; what is above it goes down, the level with the highest score
+ * first. Tiered: version/tiers.h; levels that an earlier leveled strategy left above the base go down first.
  */
 #include "engine/compact/picker.h"
 
 #include "engine/base/alloc.h"
+#include "engine/version/tiers.h"
 
 enum {
 	GRANDPARENT_TABLES = 10, /* a moved table overlaps at most so much of the level below, in largest tables */
@@ -24,7 +28,8 @@ enum {
 /* A table may have records that expire one after the other; it is not rewritten for each. */
 #define EXPIRY_DELAY_NS (UINT64_C(300) * 1000000000)
 
-static const char reason_level_zero[] = "level 0 files", reason_size[] = "level size", reason_tombstones[] = "tombstones",
+static const char reason_level_zero[] = "level 0 files", reason_size[] = "level size", reason_tiers[] = "tiers",
+		  reason_space[] = "space", reason_levels[] = "levels", reason_tombstones[] = "tombstones",
 		  reason_expired[] = "expired", reason_values[] = "values", reason_manual[] = "manual";
 
 void picker_state_done(struct picker_state *p)
@@ -198,15 +203,32 @@ static enum wombat_status gather(const struct plan *p, struct compaction_inputs 
 	return s;
 }
 
+/* Chosen for what a rewrite drops, not for where it lies. */
+static bool is_for_contents(const char *reason)
+{
+	return reason == reason_tombstones || reason == reason_expired || reason == reason_values || reason == reason_manual;
+}
+
 /* A move is free, but carries along what a rewrite would drop; and a table over much of the level below would make
  * its own compaction a large one. */
 static bool may_move(const struct plan *p, const struct compaction_inputs *in)
 {
 	if (p->output_level == p->level || in->count[1] > 0 || !disjoint(in->files[0], in->count[0]))
 		return false;
-	if (in->bottom && p->reason != reason_level_zero && p->reason != reason_size)
+	if (in->bottom && is_for_contents(p->reason))
 		return false;
 	return sum_bytes(in->grandparents, in->grandparent_count) / GRANDPARENT_TABLES <= p->max_table_size;
+}
+
+/* Files of a job within level 0 are neighbours there; those behind them in the list are older. */
+static void find_older(const struct plan *p, struct compaction_inputs *in)
+{
+	const struct file_list *list = &p->version->levels[0];
+	size_t at = 0;
+	while (list->files[at] != p->files[0])
+		at++;
+	in->older = list->files + at + p->count;
+	in->older_count = list->count - at - p->count;
 }
 
 /* *out_busy: the job must wait for one that runs; nothing is made then. */
@@ -230,7 +252,9 @@ static enum wombat_status make_job(const struct plan *p, struct compaction_input
 		return s;
 	}
 	in.bytes = sum_bytes(in.files[0], in.count[0]) + sum_bytes(in.files[1], in.count[1]);
-	in.bottom = !overlaps_below(p->version, p->output_level, &in.claim->span);
+	if (p->output_level == 0)
+		find_older(p, &in);
+	in.bottom = !overlaps_below(p->version, p->output_level, &in.claim->span) && in.older_count == 0;
 	in.trivial_move = may_move(p, &in);
 	in.version = version_ref(p->version);
 	version_set_claim(p->set, in.claim);
@@ -280,11 +304,12 @@ static bool try_files(struct choice *c, unsigned level, unsigned output_level, s
 static bool pick_level_zero(struct choice *c, const char *reason)
 {
 	const struct file_list *list = &c->version->levels[0];
-	return list->count > 0 && try_files(c, 0, 1, list->files, list->count, reason);
+	return list->count > 0 && !any_compacting(list->files, list->count) &&
+	       try_files(c, 0, c->options->tiered ? tiers_base(c->version) : 1, list->files, list->count, reason);
 }
 
 /* One table of the level, the next one behind where the last compaction of this level was. */
-static bool pick_level(struct choice *c, unsigned level)
+static bool pick_level(struct choice *c, unsigned level, const char *reason)
 {
 	const struct file_list *list = &c->version->levels[level];
 	struct buf *cursor = &c->state->cursor[level];
@@ -293,7 +318,7 @@ static bool pick_level(struct choice *c, unsigned level)
 		start++;
 	for (size_t i = 0; i < list->count && c->status == WOMBAT_OK; i++) {
 		struct file_meta *f = list->files[(start + i) % list->count];
-		if (f->compacting || !try_files(c, level, level + 1, &f, 1, reason_size))
+		if (f->compacting || !try_files(c, level, level + 1, &f, 1, reason))
 			continue;
 		/* Without memory for the cursor the next turn begins at the front. */
 		struct key_span done = span_of(c->out->files[0], c->out->count[0]);
@@ -333,7 +358,7 @@ static bool pick_by_score(struct choice *c)
 		}
 		if (best == LEVELS_MAX)
 			return false;
-		if (best == 0 ? pick_level_zero(c, reason_level_zero) : pick_level(c, best))
+		if (best == 0 ? pick_level_zero(c, reason_level_zero) : pick_level(c, best, reason_size))
 			return true;
 		if (c->status != WOMBAT_OK)
 			return false;
@@ -343,6 +368,25 @@ static bool pick_by_score(struct choice *c)
 			tried[1] = true;
 	}
 }
+
+/* ---- Tiers ---------------------------------------------------------------------------------- */
+
+static bool pick_tiered(struct choice *c)
+{
+	const struct file_list *runs = &c->version->levels[0];
+	struct tiers_step step;
+	for (unsigned level = tiers_base(c->version); level + 1 < c->version->level_count; level++)
+		if (tiers_is_above_base(c->version, level) && pick_level(c, level, reason_levels))
+			return true;
+	if (c->status != WOMBAT_OK || any_compacting(runs->files, runs->count) ||
+	    !tiers_next(c->version, version_set_shape(c->set), &step))
+		return false;
+	if (step.to_base)
+		return pick_level_zero(c, reason_space);
+	return try_files(c, 0, 0, runs->files + step.first, step.count, reason_tiers);
+}
+
+/* ---- Tables for what is in them ------------------------------------------------------------- */
 
 static bool many_tombstones(const struct file_meta *f, const struct picker_options *o)
 {
@@ -406,7 +450,7 @@ bool picker_pick(struct picker_state *p, struct version_set *set, struct version
 		 struct compaction_inputs *out, enum wombat_status *status)
 {
 	struct choice c = { p, set, v, options, out, WOMBAT_OK };
-	bool found = pick_by_score(&c);
+	bool found = options->tiered ? pick_tiered(&c) : pick_by_score(&c);
 	if (!found && c.status == WOMBAT_OK)
 		found = pick_file(&c, pick_tombstones);
 	if (!found && c.status == WOMBAT_OK)

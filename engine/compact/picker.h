@@ -14,10 +14,13 @@ struct compaction_inputs {
 	size_t count[2];
 	struct file_meta **grandparents; /* of output_level + 1, overlapping: outputs are cut by them */
 	size_t grandparent_count;
+	struct file_meta *const *older;  /* files of level 0 that lie below outputs there; of the version */
+	size_t older_count;
 	uint64_t bytes;
 	bool trivial_move;           /* the files of `level` can be moved as they are */
 	bool bottom;                 /* nothing of its key range lies below output_level */
-	const char *reason;          /* static: "level 0 files", "level size", "tombstones", "expired", "values", "manual" */
+	const char *reason;          /* static: "level 0 files", "level size", "tiers", "space", "levels", "tombstones", "expired", "values",
+					"manual" */
 	struct version_claim *claim; /* on the outputs' keys; owned */
 };
 
@@ -33,6 +36,7 @@ struct picker_options {
 	uint64_t now_ns;               /* by which records expire; 0: never */
 	const uint64_t *collect;       /* value log files whose live values are to be written anew */
 	size_t collect_count;
+	bool tiered;                   /* the strategy: see picker.c */
 };
 
 /* The most urgent job that can run beside those that run, its files marked compacting. False: none is

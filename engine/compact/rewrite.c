@@ -67,6 +67,9 @@ static bool lies_below(struct rewrite *r, struct wombat_slice key)
 	const struct version *v = r->options->version;
 	if (!v || r->options->bottom)
 		return !v;
+	for (size_t i = 0; i < r->options->older_count; i++)
+		if (file_meta_has(r->options->older[i], key))
+			return true;
 	for (unsigned level = r->options->output_level + 1; level < v->level_count; level++) {
 		const struct file_list *list = &v->levels[level];
 		size_t at = r->below[level];
@@ -85,6 +88,9 @@ static bool range_lies_below(const struct rewrite *r, const struct range_del *ra
 	struct key_span span = { range->begin, range->end, true };
 	if (!v || r->options->bottom)
 		return !v;
+	for (size_t i = 0; i < r->options->older_count; i++)
+		if (file_meta_overlaps(r->options->older[i], range->begin, range->end))
+			return true;
 	for (unsigned level = r->options->output_level + 1; level < v->level_count; level++)
 		if (version_level_overlaps(v, level, &span))
 			return true;
@@ -307,7 +313,12 @@ static void note_dropped(const struct rewrite *r, const struct iter *in)
 static enum wombat_status write_all(struct rewrite *r, struct iter *in)
 {
 	uint64_t entries = 0;
-	for (iter_first(in); in->valid; iter_next(in)) {
+	struct wombat_slice end = r->options->end;
+	if (r->options->begin.size)
+		iter_seek(in, r->options->begin, TAG_MAX);
+	else
+		iter_first(in);
+	for (; in->valid && (end.size == 0 || slice_compare(in->key, end) < 0); iter_next(in)) {
 		bool new_key;
 		enum fate fate;
 		if (++entries % CANCEL_ENTRIES == 0 && cancelled(r->context))
@@ -323,21 +334,29 @@ static enum wombat_status write_all(struct rewrite *r, struct iter *in)
 		if (s != WOMBAT_OK)
 			return s;
 	}
-	return in->status == WOMBAT_OK ? close_output(r, (struct wombat_slice){ NULL, 0 }) : in->status;
+	return in->status == WOMBAT_OK ? close_output(r, end) : in->status;
 }
 
-static void remove_outputs(struct rewrite *r, size_t first)
+void rewrite_undo(const struct compaction_context *context, struct version_edit *edit, size_t first)
 {
 	char cause[512];
 	strncpy(cause, status_detail(), sizeof cause - 1);
 	cause[sizeof cause - 1] = 0;
-	table_builder_abandon(r->builder);
-	while (r->edit->added_count > first) {
-		struct file_meta *f = r->edit->added[--r->edit->added_count].file;
-		remove_table(r->context, f->number);
+	while (edit->added_count > first) {
+		struct file_meta *f = edit->added[--edit->added_count].file;
+		remove_table(context, f->number);
 		file_meta_unref(f);
 	}
 	status_set_detail(cause);
+}
+
+/* Tables of the level below that lie before the bounds are not the first output's. */
+static void skip_grandparents(struct rewrite *r)
+{
+	const struct rewrite_options *o = r->options;
+	while (o->begin.size && r->grandparent < o->grandparent_count &&
+	       slice_compare(buf_slice(&o->grandparents[r->grandparent]->summary.largest), o->begin) < 0)
+		r->grandparent++;
 }
 
 enum wombat_status rewrite_run(const struct compaction_context *context, const struct rewrite_options *options,
@@ -346,7 +365,10 @@ enum wombat_status rewrite_run(const struct compaction_context *context, const s
 {
 	struct rewrite r = { .context = context, .options = options, .edit = edit };
 	size_t first = edit->added_count;
-	enum wombat_status s = split_ranges(&r, ranges);
+	skip_grandparents(&r);
+	enum wombat_status s = buf_set(&r.start, options->begin);
+	if (s == WOMBAT_OK)
+		s = split_ranges(&r, ranges);
 	if (s == WOMBAT_OK)
 		s = write_all(&r, input);
 	/* What the tables point to must be durable before they are. */
@@ -358,7 +380,9 @@ enum wombat_status rewrite_run(const struct compaction_context *context, const s
 	if (s == WOMBAT_OK)
 		*out = r.result;
 	else
-		remove_outputs(&r, first);
+		table_builder_abandon(r.builder);
+	if (s != WOMBAT_OK)
+		rewrite_undo(context, edit, first);
 	range_fragments_unref(r.hiding);
 	range_fragments_unref(r.kept);
 	buf_done(&r.start);

@@ -15,10 +15,17 @@ struct rewrite_options {
 	uint64_t max_table_size;            /* UINT64_MAX: one table */
 	struct file_meta *const *grandparents;
 	size_t grandparent_count;
+	struct wombat_slice begin, end;     /* keys from `begin` up to, without it, `end`; empty: no bound */
+	struct file_meta *const *older;     /* files of level 0 that lie below an output there */
+	size_t older_count;
 };
 
-/* `input` is borrowed. Adds the tables to `edit`; on failure none remains. */
+/* `input` and `ranges`, which are clipped to the bounds, are borrowed. Adds the tables to `edit`; on failure none
+ * remains. */
 MUST_CHECK enum wombat_status rewrite_run(const struct compaction_context *context, const struct rewrite_options *options,
 	struct iter *input, const struct range_del_set *ranges, struct version_edit *edit, struct compaction_result *out);
+
+/* Removes the tables that an edit added behind the first `first`; the sentence of the failure stays. */
+void rewrite_undo(const struct compaction_context *context, struct version_edit *edit, size_t first);
 
 #endif

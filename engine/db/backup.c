@@ -282,7 +282,7 @@ static enum wombat_status take_file(void *arg, enum file_kind kind, uint64_t num
 	struct backup_file f = { .bytes = bytes };
 	uint64_t there;
 	filename_make(f.name, kind, number);
-	enum wombat_status s = path_in(c->db->dir, "", f.name, from);
+	enum wombat_status s = db_file_path(c->db, kind, number, from);
 	if (s == WOMBAT_OK)
 		s = stored_name(env, from, f.name, bytes, f.stored);
 	if (s == WOMBAT_OK)

@@ -51,9 +51,9 @@ enum wombat_status db_pinned_each(struct wombat *db, const struct db_pinned *p,
 	for (size_t i = 0; i < p->values.count && s == WOMBAT_OK; i++) {
 		char path[FILENAME_PATH_MAX];
 		uint64_t bytes;
-		if (!filename_path(path, db->dir, FILE_VALUES, p->values.items[i].file))
-			return fail(WOMBAT_INVALID, "the path %s is too long", db->dir);
-		s = db->env->calls->file_size(db->env, path, &bytes);
+		s = db_file_path(db, FILE_VALUES, p->values.items[i].file, path);
+		if (s == WOMBAT_OK)
+			s = db->env->calls->file_size(db->env, path, &bytes);
 		if (s == WOMBAT_OK)
 			s = each(arg, FILE_VALUES, p->values.items[i].file, bytes);
 	}
@@ -75,9 +75,11 @@ static enum wombat_status take_file(void *arg, enum file_kind kind, uint64_t num
 	struct env *env = c->db->env;
 	(void)bytes;
 	filename_make(name, kind, number);
-	if (!filename_path(from, c->db->dir, kind, number) || !staging_path(c->staging, name, to))
-		return fail(WOMBAT_INVALID, "the path of %s is too long", name);
-	enum wombat_status s = env->calls->link(env, from, to);
+	enum wombat_status s = db_file_path(c->db, kind, number, from);
+	if (s == WOMBAT_OK && !staging_path(c->staging, name, to))
+		s = fail(WOMBAT_INVALID, "the path of %s is too long", name);
+	if (s == WOMBAT_OK)
+		s = env->calls->link(env, from, to);
 	return s == WOMBAT_UNSUPPORTED ? env_copy_file(env, from, to, NULL) : s;
 }
 

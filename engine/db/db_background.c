@@ -74,6 +74,19 @@ void db_state_changed_locked(struct wombat *db)
 
 /* ---- Context for jobs ---------------------------------------------------------------------- */
 
+struct table_builder_options db_table_options(const struct options *o)
+{
+	return (struct table_builder_options){
+		.block_bytes = o->block_size,
+		.restart_interval = 8,
+		.bloom_false_positive = o->bloom_false_positive,
+		.compression = (enum table_compression)o->compression,
+		.compression_level = (int)o->compression_level,
+		.write_buffer_bytes = o->write_buffer_size,
+		.direct_io = o->direct_io,
+	};
+}
+
 static enum wombat_status context_init(struct wombat *db, struct compaction_context *c)
 {
 	uint64_t *snapshots;
@@ -87,15 +100,7 @@ static enum wombat_status context_init(struct wombat *db, struct compaction_cont
 		.dir = db->dir,
 		.tables = db->tables,
 		.versions = db->versions,
-		.table = {
-			.block_bytes = o->block_size,
-			.restart_interval = 8,
-			.bloom_false_positive = o->bloom_false_positive,
-			.compression = (enum table_compression)o->compression,
-			.compression_level = (int)o->compression_level,
-			.write_buffer_bytes = o->write_buffer_size,
-			.direct_io = o->direct_io,
-		},
+		.table = db_table_options(o),
 		.max_table_size = o->max_table_size,
 		.read_ahead_bytes = o->read_ahead_size,
 		.snapshots = snapshots,
@@ -105,6 +110,9 @@ static enum wombat_status context_init(struct wombat *db, struct compaction_cont
 		.values = db->values,
 		.dropped_extents = extents_note_dropped,
 		.dropped_arg = db,
+		.share = &db->share,
+		/* More than compactors: whoever is done first takes another. */
+		.ranges_max = o->num_compactors > 1 ? 2 * (size_t)o->num_compactors : 1,
 		.cancel = &db->closing,
 	};
 	return WOMBAT_OK;
@@ -134,11 +142,14 @@ enum wombat_status db_flush_slots_locked(struct wombat *db, struct mem_slot *slo
 	enum wombat_status s = context_init(db, &context);
 	if (s != WOMBAT_OK)
 		return s;
+	context.share = NULL;
 	context.throttle = NULL; /* Writers wait for this: only compaction is throttled. */
 	context.cancel = NULL;
 	version_edit_init(&edit);
 	edit.has_flushed_sequence = edit.has_last_sequence = true;
 	edit.flushed_sequence = edit.last_sequence = slots[count - 1].last_sequence;
+	if (db->has_journal)
+		edit.journal = slots[count - 1].journal_end;
 	uint64_t begin = db->env->calls->monotonic_ns(db->env);
 	mutex_unlock(&db->state_mu);
 	s = flush_run(&context, tables, count, &edit, &result);
@@ -271,6 +282,7 @@ static enum wombat_status compact_inputs_locked(struct wombat *db, struct compac
 out:
 	if (s == WOMBAT_OK) {
 		stats_add(db->stats, in->trivial_move ? STAT_TRIVIAL_MOVES : STAT_COMPACTIONS, 1);
+		stats_add(db->stats, STAT_COMPACTION_RANGES, result.ranges);
 		stats_add(db->stats, STAT_COMPACTION_READ_BYTES, result.read_bytes);
 		stats_add(db->stats, STAT_COMPACTION_WRITE_BYTES, result.written_bytes);
 		stats_add(db->stats, STAT_VALUES_MOVED_BYTES, result.moved_value_bytes);
@@ -287,6 +299,8 @@ out:
 
 static bool compact_once(struct wombat *db)
 {
+	if (share_help(&db->share))
+		return true;
 	mutex_lock(&db->state_mu);
 	enum wombat_status s = WOMBAT_OK;
 	struct compaction_inputs in;
@@ -298,6 +312,7 @@ static bool compact_once(struct wombat *db)
 			.oldest_sequence = db_oldest_snapshot(db),
 			.tombstone_ratio = 0.5,
 			.now_ns = db->env->calls->now_ns(db->env),
+			.tiered = db->options.compaction_strategy == STRATEGY_TIERED,
 		};
 		uint64_t *collect = db_values_to_collect_locked(db, &options.collect_count);
 		options.collect = collect;
@@ -475,7 +490,56 @@ enum wombat_status wombat_wait_idle(struct wombat *db)
 	return s;
 }
 
+static bool is_paused(struct wombat *db)
+{
+	mutex_lock(&db->state_mu);
+	bool paused = db->pause_depth > 0;
+	mutex_unlock(&db->state_mu);
+	return paused;
+}
+
+enum wombat_status wombat_reclaim(struct wombat *db)
+{
+	static const uint8_t extents[] = { EXTENTS_KEYSPACE }, behind[] = { EXTENTS_KEYSPACE + 1 };
+	if (is_paused(db))
+		return fail(WOMBAT_BUSY, "compactions are paused: nothing can be given back before they are resumed");
+	enum wombat_status s = wombat_compact(db, 0, slice_make(NULL, 0), slice_make(NULL, 0));
+	if (s == WOMBAT_OK)
+		s = wombat_wait_idle(db);
+	/* The extents of values whose heads are gone now were deleted while that was waited for. */
+	if (s == WOMBAT_OK)
+		s = wombat_flush(db);
+	if (s == WOMBAT_OK)
+		s = compact_range(db, slice_make(extents, 1), slice_make(behind, 1));
+	if (s == WOMBAT_OK)
+		s = wombat_wait_idle(db);
+	if (s == WOMBAT_OK)
+		db_remove_obsolete(db);
+	return s;
+}
+
 /* ---- Upkeep -------------------------------------------------------------------------------- */
+
+/*
+ * A memtable full of tombstones is flushed when little is added to it any more, so that a compaction can do away with them and
+ * what they delete: until then whoever scans there passes over all of these.
+ */
+static bool is_full_of_tombstones(struct wombat *db)
+{
+	enum { DELETES_MIN = 10000 };
+	uint64_t now = db->env->calls->monotonic_ns(db->env);
+	unsigned interval = db_upkeep_interval_ms(atomic_load_explicit(&db->live.sync_interval_ms, memory_order_relaxed));
+	if (now - db->upkeep_looked_ns < interval * UINT64_C(1000000)) /* Woken for something else, too early to tell. */
+		return false;
+	db->upkeep_looked_ns = now;
+	mutex_lock(&db->state_mu);
+	const struct memtable *active = db->active.table;
+	uint64_t entries = memtable_entries(active), deletes = memtable_deletes(active);
+	mutex_unlock(&db->state_mu);
+	bool idle = entries >= db->upkeep_entries && entries - db->upkeep_entries <= entries / 64;
+	db->upkeep_entries = entries;
+	return idle && deletes >= DELETES_MIN && deletes >= entries / 4;
+}
 
 static void upkeep(struct wombat *db)
 {
@@ -495,6 +559,8 @@ static void upkeep(struct wombat *db)
 	/* A spare that cannot be made now is made by the writer that needs it, who reports why it could not. */
 	if (wal_writer_wants_spare(db->wal))
 		s = wal_writer_prepare(db->wal);
+	if (is_full_of_tombstones(db))
+		s = db_rotate_memtable(db); /* Who cannot write hears it from the next write. */
 	db_remove_obsolete(db);
 	if (extents_sweep_due(db)) {
 		extents_sweep(db);
@@ -503,6 +569,13 @@ static void upkeep(struct wombat *db)
 		mutex_unlock(&db->state_mu);
 	}
 	scheduler_wake(db->scheduler, LANE_COMPACT); /* Records may have expired. */
+}
+
+void db_wake_compactors(void *arg)
+{
+	struct wombat *db = arg;
+	if (db->scheduler)
+		scheduler_wake(db->scheduler, LANE_COMPACT);
 }
 
 /* The threads may run before db_open has noted the scheduler that has them; it wakes them then. */

@@ -1,5 +1,6 @@
 /*
- * `wombat check`: reads a whole database that nobody has open and says what it found.
+ * `wombat check`: reads a whole database that nobody has open and says what it found; and the same for the state of one that
+ * is open (wombat_verify).
  *
  * In this order: lock, configuration, manifest, then (when the manifest can be read) every table it names - all
  * checksums, order within and between blocks, counts, the values that it points to - and that the tables of a level do
@@ -11,9 +12,9 @@
 #include <stdio.h>
 
 #include "engine/base/alloc.h"
-#include "engine/db/db_impl.h"
+#include "engine/db/db_journal.h"
 
-enum { VALUES_READ_AHEAD = 256 << 10 };
+enum { VALUES_READ_AHEAD = 256 << 10, TABLES_OPEN = 64 };
 
 struct checker {
 	struct env *env;
@@ -25,6 +26,7 @@ struct checker {
 	struct vlog *values;
 	atomic_bool verify;        /* not asked: each read says so itself */
 	struct wal_replay replay;
+	struct db_journal journal;
 	struct mutex state_mu;
 };
 
@@ -54,7 +56,8 @@ static void on_table(void *arg, const char *sentence)
 static void check_values(struct checker *c, const struct file_meta *file)
 {
 	struct iter *it;
-	if (table_cache_iter_new(c->cache, file->number, NULL, TABLE_READ_SEQUENTIAL, VALUES_READ_AHEAD, &it) != WOMBAT_OK) {
+	const struct table_name name = { .number = file->number };
+	if (table_cache_iter_new(c->cache, &name, TABLE_READ_SEQUENTIAL, VALUES_READ_AHEAD, &it) != WOMBAT_OK) {
 		say(c, true, "%s", wombat_last_error());
 		return;
 	}
@@ -80,7 +83,7 @@ static void check_table(struct checker *c, const struct file_meta *file)
 	struct table *table;
 	struct lru_handle *handle;
 	uint64_t before = c->damage;
-	if (table_cache_acquire(c->cache, file->number, NULL, &table, &handle) != WOMBAT_OK) {
+	if (table_cache_acquire(c->cache, &(struct table_name){ .number = file->number }, &table, &handle) != WOMBAT_OK) {
 		say(c, true, "%s", wombat_last_error());
 		return;
 	}
@@ -129,17 +132,36 @@ static enum wombat_status count_changes(void *arg, uint64_t sequence, uint64_t t
 	if (s == WOMBAT_NOT_FOUND && sequence + count - 1 <= c->replay.durable_sequence)
 		return fail(WOMBAT_CORRUPTION, "the write-ahead log's change %" PRIu64 " points to a value that is not whole",
 			    sequence);
-	return s;
+	return s == WOMBAT_OK ? db_journal_pass(&c->journal, body) : s;
 }
 
-static void check_wal(struct checker *c, uint64_t flushed_sequence)
+static enum wombat_status check_journal(void *arg, uint64_t *last)
 {
-	enum wombat_status s = wal_replay(c->env, c->dir, flushed_sequence, count_changes, c, &c->replay, NULL);
+	return db_journal_replay(&((struct checker *)arg)->journal, last);
+}
+
+static void check_wal(struct checker *c, const struct version_set *set)
+{
+	const struct wal_replay_to to = { count_changes, check_journal, c };
+	c->journal = (struct db_journal){
+		.values = c->values, .from = version_set_journal(set), .apply = count_changes, .arg = c,
+	};
+	enum wombat_status s = wal_replay_all(c->env, c->dir, version_set_flushed_sequence(set), &to, &c->replay, NULL);
 	if (s != WOMBAT_OK)
 		say(c, true, "%s", wombat_last_error());
 	else if (c->replay.torn)
 		say(c, false, "the write-ahead log ends in an incomplete record, in segment %06" PRIu64 " at offset %" PRIu64
 		    ": it was never acknowledged as durable", c->replay.torn_file, c->replay.torn_offset);
+}
+
+static void check_levels(struct checker *c, const struct version *v)
+{
+	for (unsigned level = 0; level < v->level_count; level++) {
+		for (size_t i = 0; i < v->levels[level].count; i++)
+			check_table(c, v->levels[level].files[i]);
+		if (level > 0)
+			check_level_order(c, v, level);
+	}
 }
 
 static enum wombat_status check_files(struct checker *c, const struct options *o)
@@ -156,14 +178,9 @@ static enum wombat_status check_files(struct checker *c, const struct options *o
 		return WOMBAT_OK;
 	}
 	struct version *v = version_set_current(set);
-	for (unsigned level = 0; level < v->level_count; level++) {
-		for (size_t i = 0; i < v->levels[level].count; i++)
-			check_table(c, v->levels[level].files[i]);
-		if (level > 0)
-			check_level_order(c, v, level);
-	}
+	check_levels(c, v);
 	version_unref(v);
-	check_wal(c, version_set_flushed_sequence(set));
+	check_wal(c, set);
 	version_set_free(set);
 	return WOMBAT_OK;
 }
@@ -184,8 +201,12 @@ static enum wombat_status check_locked(struct checker *c)
 	if (s != WOMBAT_OK && s != WOMBAT_NOT_FOUND)
 		return s;
 	struct table_options tables = { 0 };
-	struct vlog_options values = { .env = c->env, .dir = c->dir, .verify = &c->verify };
-	s = table_cache_new(c->env, c->dir, 64, UINT64_MAX, &tables, &c->cache);
+	struct value_dir value_dir;
+	s = value_dir_find(c->env, c->dir, &value_dir);
+	if (s != WOMBAT_OK)
+		return s;
+	struct vlog_options values = { .env = c->env, .dir = value_dir.path, .verify = &c->verify };
+	s = table_cache_new(c->env, c->dir, TABLES_OPEN, UINT64_MAX, &tables, &c->cache);
 	if (s == WOMBAT_OK)
 		s = vlog_open(&values, &c->values);
 	if (s == WOMBAT_OK)
@@ -198,6 +219,11 @@ static enum wombat_status check_locked(struct checker *c)
 	vlog_free(c->values);
 	table_cache_free(c->cache);
 	return s;
+}
+
+static enum wombat_status verdict(const struct checker *c)
+{
+	return c->damage ? fail(WOMBAT_CORRUPTION, "%s is damaged: %" PRIu64 " findings", c->dir, c->damage) : WOMBAT_OK;
 }
 
 enum wombat_status db_check_env(struct env *env, const char *dir,
@@ -226,12 +252,29 @@ enum wombat_status db_check_env(struct env *env, const char *dir,
 	s = check_locked(&c);
 	mutex_done(&c.state_mu);
 	env->calls->unlock(lock);
-	if (s != WOMBAT_OK)
-		return s;
-	return c.damage ? fail(WOMBAT_CORRUPTION, "%s is damaged: %" PRIu64 " findings", dir, c.damage) : WOMBAT_OK;
+	return s == WOMBAT_OK ? verdict(&c) : s;
 }
 
 enum wombat_status wombat_check(const char *dir, void (*report)(void *arg, bool is_damage, const char *sentence), void *arg)
 {
 	return db_check_env(env_posix(), dir, report, arg);
+}
+
+enum wombat_status wombat_verify(struct wombat *db, void (*report)(void *arg, bool is_damage, const char *sentence), void *arg)
+{
+	/* Tables of its own: what the caches have was verified when it was read, and is not what is on the disk. */
+	struct table_options tables = { 0 };
+	struct checker c = { .env = db->env, .dir = db->dir, .report = report, .arg = arg, .values = db->values };
+	enum wombat_status s = db->read_only ? WOMBAT_OK : wombat_flush(db);
+	if (s == WOMBAT_OK)
+		s = table_cache_new(c.env, c.dir, TABLES_OPEN, UINT64_MAX, &tables, &c.cache);
+	if (s != WOMBAT_OK)
+		return s;
+	struct read_view *view = db_view_acquire(db);
+	check_levels(&c, view->version);
+	db_view_release(view);
+	table_cache_free(c.cache);
+	say(&c, false, "%" PRIu64 " tables with %" PRIu64 " entries and %" PRIu64 " values in the value log read", c.tables,
+	    c.entries, c.value_count);
+	return verdict(&c);
 }

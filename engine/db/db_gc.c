@@ -76,6 +76,7 @@ static void remove_table(struct wombat *db, uint64_t number)
 void db_remove_obsolete(struct wombat *db)
 {
 	struct number_list live = { 0 }, dead = { 0 };
+	db_view_drain(db);
 	mutex_lock(&db->state_mu);
 	if (db->obsolete_count > 0 && live_files_locked(db, &live)) {
 		size_t kept = 0;

@@ -18,8 +18,10 @@
 #include "engine/db/event_log.h"
 #include "engine/db/options.h"
 #include "engine/db/stats.h"
+#include "engine/db/value_dir.h"
 #include "engine/env/filename.h"
 #include "engine/vlog/vlog.h"
+#include "engine/vlog/vlog_journal.h"
 #include "engine/mem/write_batch.h"
 #include "engine/wal/wal_reader.h"
 #include "engine/wal/wal_writer.h"
@@ -32,11 +34,14 @@ struct mem_slot {
 	uint64_t last_sequence;  /* of its changes; set when it is full */
 	uint32_t first_epoch;    /* WAL segments from this epoch on hold its changes */
 	uint64_t values_begin;   /* bytes that the value log had been given before its changes */
+	struct vlog_position journal_end; /* journal records of later changes are behind; set when it is full; file 0: not known */
 };
 
 /* What a read looks at: counted, never changed once installed. */
 struct read_view {
 	atomic_int refs;
+	struct read_view *retired_next; /* of those that wait for readers to be gone; guarded by view_mu */
+	uint64_t stamp;                 /* the same */
 	struct version *version;
 	size_t memtable_count;
 	struct memtable *memtables[]; /* newest first: the active one, then those that wait for flush */
@@ -66,8 +71,12 @@ struct write_request {
 	struct wombat_slice body;
 	uint32_t count;
 	bool sync;
+	bool has_values;             /* new ones, in the value log */
 	const struct write_guard *guard; /* NULL: none */
 	bool rotate;                 /* no change: hand the memtable over for flush; leads alone */
+	/* NULL, or: leads alone, once all before is in tables, and calls it with its number before that is visible. */
+	enum wombat_status (*alone)(void *arg, uint64_t sequence);
+	void *alone_arg;
 	enum wombat_status status;
 	char detail[256];            /* the sentence of a failure, for the caller's thread */
 	uint64_t last_sequence;
@@ -83,6 +92,7 @@ struct wombat {
 	struct env *env;
 	char *dir;
 	bool read_only;
+	bool is_new;                 /* this open makes it */
 	uint64_t opened_ns;          /* monotonic */
 	struct env_lock *lock;
 	struct lru *block_cache, *filter_cache;
@@ -90,13 +100,17 @@ struct wombat {
 	struct table_cache *tables;
 	struct version_set *versions;
 	struct vlog *values;
+	struct value_dir value_dir;
 	struct event_log *log;       /* NULL when read-only */
 	struct wal_writer *wal;      /* the same */
 	struct scheduler *scheduler; /* NULL when read-only */
 	struct table_counts table_counts;
 	struct throttle compaction_throttle;
+	struct share share; /* of large compactions */
 	struct throttle write_throttle;
 	struct stats *stats;
+	struct mutex stats_mu;
+	struct stats_base *stats_base; /* what is taken off counters since a reset, NULL: nothing; guarded by stats_mu */
 
 	/* Options. `options` changes under control_mu and state_mu together, either suffices to read it; `live` are copies of what hot paths need: relaxed, since a
 	 * change need only be seen soon. */
@@ -120,6 +134,10 @@ struct wombat {
 	struct mem_slot active;
 	uint64_t last_sequence;
 	uint64_t stall_debt_ns;      /* of slow-down, not yet slept */
+	bool has_journal;            /* the manifest says so; changes under state_mu as well (db_journal.h) */
+
+	/* The upkeep thread's alone: what `active` had when it last looked, and when that was. */
+	uint64_t upkeep_entries, upkeep_looked_ns;
 
 	/* Release by the leader after a group is in the memtable; acquire by readers. */
 	atomic_uint_fast64_t visible_sequence;
@@ -144,7 +162,10 @@ struct wombat {
 	atomic_uint_fast64_t stall_delay_ns_per_kib;
 
 	struct mutex view_mu;
-	struct read_view *view;      /* guarded by view_mu */
+	/* The current one, which counts as its holder. Replaced under view_mu; loaded under it, or in a section of
+	 * base/readers.h. */
+	_Atomic(struct read_view *) view;
+	_Atomic(struct read_view *) retired_views; /* of its kind before, that readers may still look at; the latest first; guarded by view_mu */
 
 	struct mutex snapshots_mu;
 	struct wombat_snapshot snapshots; /* ring's head, oldest next; guarded by snapshots_mu */
@@ -189,13 +210,16 @@ MUST_CHECK enum wombat_status db_record_from_entry(struct wombat *db, struct rea
 	const struct wombat_read_options *options, uint64_t tag, struct wombat_slice value, uint64_t cover, struct wombat_record *out, struct record *out_elsewhere);
 /* The present view, counted. */
 struct read_view *db_view_acquire(struct wombat *db);
+/* Lets go of former views that readers have left. */
+void db_view_drain(struct wombat *db);
+/* At the end, when nobody reads: of all views. */
+void db_view_end(struct wombat *db);
 struct read_view *db_view_ref(struct read_view *view);
 void db_view_release(struct read_view *view);
 /* Makes a view of the present memtables and version the one that new readers get. */
 MUST_CHECK enum wombat_status db_view_install_locked(struct wombat *db) REQUIRES(&db->state_mu);
 
 /* fail(WOMBAT_INVALID) for one that is not a user's. */
-MUST_CHECK enum wombat_status db_check_keyspace(unsigned keyspace);
 /* A key with its keyspace byte before it: on the stack unless it is long. */
 struct db_key {
 	struct wombat_slice slice;
@@ -207,10 +231,14 @@ void db_key_done(struct db_key *k);
 
 /* ---- db_iter.c ---- */
 
-/* A transaction's changes, which an iterator shows beside what its snapshot has: numbers first to last. */
+/* What a transaction has to do with an iterator. */
 struct iter_own {
-	struct memtable *changes;
+	struct memtable *changes; /* shown beside what its snapshot has: numbers first to last. NULL: none */
 	uint64_t first, last;
+	/* Called with each range that was passed over, keyspace byte and all, when the iterator goes elsewhere or is freed.
+	 * NULL: nobody asks. */
+	void (*passed)(void *arg, struct wombat_slice from, struct wombat_slice to, bool to_included);
+	void *arg;
 };
 /* As wombat_iter_new, but any keyspace; `own` may be NULL. */
 MUST_CHECK enum wombat_status db_iter_new(struct wombat *db, const struct wombat_iter_options *options, unsigned keyspace,
@@ -218,6 +246,12 @@ MUST_CHECK enum wombat_status db_iter_new(struct wombat *db, const struct wombat
 /* One of a view (NULL: the present one) as of a sequence number. */
 MUST_CHECK enum wombat_status db_iter_new_at(struct wombat *db, struct read_view *view, uint64_t sequence,
 	const struct wombat_iter_options *options, unsigned keyspace, struct wombat_iter **out_iter);
+/* As wombat_list_new; of a transaction, which may be NULL, with its changes and without `options`. */
+MUST_CHECK enum wombat_status db_list_new(struct wombat *db, struct wombat_txn *txn, const struct wombat_read_options *options,
+	unsigned keyspace, struct wombat_slice prefix, struct wombat_list **out_list);
+/* A value whose record has all of it, which the value takes over. */
+MUST_CHECK enum wombat_status value_of_record(struct wombat *db, const struct wombat_record *record,
+	struct wombat_value **out_value);
 /* The encoded record that it stands on; with WOMBAT_READ_META, or it may have fetched a value. */
 struct wombat_slice db_iter_entry(const struct wombat_iter *it);
 /* The bounds within a keyspace as internal keys, appended. */
@@ -227,6 +261,10 @@ MUST_CHECK enum wombat_status db_iter_bounds(unsigned keyspace, const struct wom
 MUST_CHECK enum wombat_status db_collect_ranges(struct wombat *db, struct read_view *view, struct wombat_slice lower,
 	struct wombat_slice upper, struct range_del_set *out);
 
+/* The path of a file, wherever its kind is kept. */
+MUST_CHECK enum wombat_status db_file_path(const struct wombat *db, enum file_kind kind, uint64_t number,
+	char out[FILENAME_PATH_MAX]);
+
 /* ---- db_values.c ---- */
 
 MUST_CHECK enum wombat_status db_values_open(struct wombat *db);
@@ -235,6 +273,8 @@ MUST_CHECK enum wombat_status db_value_read(struct wombat *db, struct read_view 
 	struct lru_pin *pin, struct wombat_slice *out);
 /* Whether all that a batch body points to is whole. WOMBAT_NOT_FOUND: something is not. */
 MUST_CHECK enum wombat_status db_values_verify(struct vlog *values, struct wombat_slice body);
+/* The files that it points into are to be synced with what comes: nobody vouched for the values in them. */
+void db_values_doubt(struct vlog *values, struct wombat_slice body);
 /* A batch whose values are all where they belong: those that are large in the value log. */
 struct placed_batch {
 	struct buf body;
@@ -273,6 +313,10 @@ MUST_CHECK enum wombat_status db_write_placed(struct wombat *db, const struct pl
 MUST_CHECK enum wombat_status db_check_limits(struct wombat *db, uint64_t key, uint64_t value, uint64_t attr);
 /* Those of all changes of a batch. */
 MUST_CHECK enum wombat_status db_check_batch(struct wombat *db, const struct wombat_batch *batch);
+/* Calls `alone` while nobody writes and all changes are in tables, with the sequence number of a change of its own, which
+ * becomes visible when it returns WOMBAT_OK. A failure of `alone` must be one in the background: its change is logged. */
+MUST_CHECK enum wombat_status db_write_alone(struct wombat *db, enum wombat_status (*alone)(void *arg, uint64_t sequence),
+	void *arg, uint64_t *out_sequence);
 /* Hands the active memtable over for flush when it holds anything, as a writer in the queue would. */
 MUST_CHECK enum wombat_status db_rotate_memtable(struct wombat *db);
 
@@ -289,6 +333,15 @@ struct moves_guard moves_guard_of(struct wombat *db, const struct wombat_batch *
 /* ---- db_background.c ---- */
 
 bool db_background_run(void *db, enum scheduler_lane lane);
+/* How often upkeep runs. */
+static inline unsigned db_upkeep_interval_ms(uint64_t sync_interval_ms)
+{
+	return sync_interval_ms ? (unsigned)sync_interval_ms : 1000;
+}
+/* A wombat: a range of a compaction waits for somebody to run it. */
+void db_wake_compactors(void *arg);
+/* What tables are written with. */
+struct table_builder_options db_table_options(const struct options *o);
 /* After any change of memtables, versions or options: stalls and work that is now due. */
 void db_state_changed_locked(struct wombat *db) REQUIRES(&db->state_mu);
 /* The first failure in the background: read-only from here on. */
@@ -360,5 +413,8 @@ void slow_end_write(struct wombat *db, uint64_t begin, struct wombat_slice body,
 /* Copies db->options to where they act. */
 void db_options_apply_locked(struct wombat *db) REQUIRES(&db->control_mu);
 struct version_shape db_shape(const struct options *o);
+
+/* NULL is fine. */
+void db_stats_base_unref(struct stats_base *b);
 
 #endif

@@ -23,6 +23,10 @@ struct wombat_iter {
 	size_t range_at;                  /* the fragment that the last question ended in */
 	uint64_t sequence;
 	uint64_t own_first, own_last;     /* numbers of a transaction's own changes, which show too; else 1 and 0 */
+	void (*passed)(void *arg, struct wombat_slice from, struct wombat_slice to, bool to_included); /* as of iter_own */
+	void *passed_arg;
+	struct buf walk_from;             /* with `passed`: where the walk in the present direction began */
+	bool walking;
 	uint64_t now_ns;                  /* one moment for all expiries */
 	struct buf lower, upper;          /* with the keyspace byte; the keyspace's own bounds at least */
 	struct wombat_read_options read;
@@ -105,6 +109,38 @@ static bool show(struct wombat_iter *it, struct wombat_slice key, uint64_t tag, 
 	return true;
 }
 
+/* ---- What was passed over ------------------------------------------------------------------ */
+
+/* Says how far the walk came that ends here. One that ended with a failure may have come as far as its bound. */
+static void end_walk(struct wombat_iter *it)
+{
+	if (!it->walking)
+		return;
+	it->walking = false;
+	struct wombat_slice here = it->backward ? buf_slice(&it->kept_key) : it->merge->key;
+	struct wombat_slice begin = buf_slice(&it->walk_from);
+	if (!it->backward)
+		it->passed(it->passed_arg, begin, it->valid ? here : buf_slice(&it->upper), it->valid);
+	else
+		it->passed(it->passed_arg, it->valid ? here : buf_slice(&it->lower), begin,
+			   !slice_equal(begin, buf_slice(&it->upper)));
+}
+
+/* Before the merge moves: a walk begins at `from`. False: no memory to remember it. */
+static bool begin_walk(struct wombat_iter *it, struct wombat_slice from)
+{
+	if (!it->passed)
+		return true;
+	end_walk(it);
+	enum wombat_status s = buf_set(&it->walk_from, from);
+	if (s != WOMBAT_OK) {
+		set_error(it, s);
+		return false;
+	}
+	it->walking = true;
+	return true;
+}
+
 /* ---- Forward ------------------------------------------------------------------------------- */
 
 /* Without a bound of its own a scan ends with its keyspace, which the first byte says. */
@@ -154,6 +190,8 @@ static bool seek_forward(struct wombat_iter *it, struct wombat_slice key)
 	it->skipping = false;
 	if (slice_compare(key, buf_slice(&it->lower)) < 0)
 		key = buf_slice(&it->lower);
+	if (!begin_walk(it, key))
+		return false;
 	/* Versions too new to be seen sort before this tag. */
 	uint64_t newest = it->own_last ? it->own_last : it->sequence;
 	iter_seek(it->merge, key, tag_make(newest, (enum ikey_kind)0xff));
@@ -170,6 +208,8 @@ static bool turn_forward(struct wombat_iter *it)
 		return false;
 	}
 	it->skipping = true;
+	if (!begin_walk(it, buf_slice(&it->kept_key)))
+		return false;
 	iter_seek(it->merge, buf_slice(&it->kept_key), TAG_MAX);
 	return true;
 }
@@ -241,6 +281,8 @@ static void backward_to_visible(struct wombat_iter *it)
 static bool seek_backward(struct wombat_iter *it, struct wombat_slice before, uint64_t tag)
 {
 	it->status = WOMBAT_OK;
+	if (!begin_walk(it, before))
+		return false;
 	iter_seek_before(it->merge, before, tag);
 	backward_to_visible(it);
 	return it->valid;
@@ -374,7 +416,7 @@ static enum wombat_status build_merge(struct wombat_iter *it, const struct womba
 	if (!children)
 		return fail_no_memory();
 	enum wombat_status s = WOMBAT_OK;
-	if (own) {
+	if (own && own->changes) {
 		s = memtable_iter_new(own->changes, &children[count]);
 		count += s == WOMBAT_OK;
 	}
@@ -416,8 +458,10 @@ static enum wombat_status new_at(struct wombat *db, struct read_view *view, uint
 	it->db = db;
 	it->view = view;
 	it->sequence = sequence;
-	it->own_first = own ? own->first : 1;
-	it->own_last = own ? own->last : 0;
+	it->own_first = own && own->changes ? own->first : 1;
+	it->own_last = own && own->changes ? own->last : 0;
+	it->passed = own ? own->passed : NULL;
+	it->passed_arg = own ? own->arg : NULL;
 	it->now_ns = db->env->calls->now_ns(db->env);
 	if (options)
 		it->read = options->read;
@@ -458,7 +502,7 @@ enum wombat_status db_iter_new(struct wombat *db, const struct wombat_iter_optio
 enum wombat_status wombat_iter_new(struct wombat *db, const struct wombat_iter_options *options, unsigned keyspace,
 				   struct wombat_iter **out_iter)
 {
-	enum wombat_status s = db_check_keyspace(keyspace);
+	enum wombat_status s = keyspace_check(keyspace);
 	return s == WOMBAT_OK ? db_iter_new(db, options, keyspace, NULL, out_iter) : s;
 }
 
@@ -471,6 +515,7 @@ void wombat_iter_free(struct wombat_iter *it)
 {
 	if (!it)
 		return;
+	end_walk(it);
 	lru_pin_release(&it->value_pin);
 	iter_free(it->merge);
 	range_fragments_unref(it->ranges);
@@ -478,6 +523,7 @@ void wombat_iter_free(struct wombat_iter *it)
 	buf_done(&it->lower);
 	buf_done(&it->upper);
 	buf_done(&it->skip);
+	buf_done(&it->walk_from);
 	buf_done(&it->kept_key);
 	buf_done(&it->kept_value);
 	mem_free(it);

@@ -13,6 +13,7 @@ enum { STEPS_BEFORE_SEEK = 3 };
 
 struct wombat_list {
 	struct wombat *db;
+	struct wombat_txn *txn;               /* not NULL: with its changes */
 	struct wombat_snapshot *own_snapshot; /* made for the probes to see the iterator's state */
 	struct wombat_read_options read;
 	unsigned keyspace;
@@ -41,12 +42,19 @@ static enum wombat_status prefix_end(struct wombat_slice prefix, struct buf *out
 enum wombat_status wombat_list_new(struct wombat *db, const struct wombat_read_options *options, unsigned keyspace,
 				   struct wombat_slice prefix, struct wombat_list **out_list)
 {
+	return db_list_new(db, NULL, options, keyspace, prefix, out_list);
+}
+
+enum wombat_status db_list_new(struct wombat *db, struct wombat_txn *txn, const struct wombat_read_options *options,
+			       unsigned keyspace, struct wombat_slice prefix, struct wombat_list **out_list)
+{
 	if (prefix.size && prefix.data[prefix.size - 1] != '/')
 		return fail(WOMBAT_INVALID, "a listing's prefix must be empty or end in '/'");
 	struct wombat_list *l = mem_zalloc(sizeof *l);
 	if (!l)
 		return fail_no_memory();
 	l->db = db;
+	l->txn = txn;
 	l->keyspace = keyspace;
 	if (options)
 		l->read = *options;
@@ -54,14 +62,14 @@ enum wombat_status wombat_list_new(struct wombat *db, const struct wombat_read_o
 	enum wombat_status s = buf_set(&l->prefix, prefix);
 	if (s == WOMBAT_OK)
 		s = prefix_end(prefix, &l->scratch);
-	if (s == WOMBAT_OK && !l->read.snapshot) {
+	if (s == WOMBAT_OK && !txn && !l->read.snapshot) {
 		l->own_snapshot = wombat_snapshot_new(db);
 		l->read.snapshot = l->own_snapshot;
 		s = l->own_snapshot ? WOMBAT_OK : WOMBAT_NO_MEMORY;
 	}
 	if (s == WOMBAT_OK) {
 		struct wombat_iter_options bounds = { .read = l->read, .lower = prefix, .upper = buf_slice(&l->scratch) };
-		s = wombat_iter_new(db, &bounds, keyspace, &l->ahead);
+		s = txn ? wombat_txn_iter_new(txn, &bounds, keyspace, &l->ahead) : wombat_iter_new(db, &bounds, keyspace, &l->ahead);
 	}
 	if (s != WOMBAT_OK) {
 		wombat_list_free(l);
@@ -133,7 +141,11 @@ static enum wombat_status value_is_prefix(struct wombat_list *l, bool *out)
 	enum wombat_status s = buf_set(&l->scratch, key);
 	if (s == WOMBAT_OK)
 		s = buf_append_byte(&l->scratch, '/');
-	return s == WOMBAT_OK ? wombat_prefix_exists(l->db, &l->read, l->keyspace, buf_slice(&l->scratch), out) : s;
+	if (s != WOMBAT_OK)
+		return s;
+	if (l->txn) /* changes that came since the iterator was made are seen as well: an answer that is newer, not wrong */
+		return wombat_txn_prefix_exists(l->txn, l->keyspace, buf_slice(&l->scratch), l->read.flags, out);
+	return wombat_prefix_exists(l->db, &l->read, l->keyspace, buf_slice(&l->scratch), out);
 }
 
 /* Leaves the subtree of `name`, whose first record the iterator stands on. */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "engine/base/alloc.h"
+#include "engine/db/db_journal.h"
 #include "engine/db/extents.h"
 
 enum { CONFIG_MAX = 1 << 20, MANIFEST_BYTES = 4 << 20, SPARE_SEGMENTS = 2 };
@@ -116,6 +117,8 @@ static enum wombat_status make_caches(struct wombat *db)
 	if (s == WOMBAT_OK)
 		s = lru_new(o->filter_cache_size, shards, &db->filter_cache);
 	if (s == WOMBAT_OK)
+		lru_allow_peeks(db->filter_cache);
+	if (s == WOMBAT_OK)
 		s = packed_cache_new(shards, &db->packed_cache);
 	if (s != WOMBAT_OK)
 		return s;
@@ -142,8 +145,16 @@ static enum wombat_status check_presence(struct wombat *db, unsigned flags)
 		return fail(WOMBAT_EXISTS, "there is a database in %s already", db->dir);
 	if (s == WOMBAT_NOT_FOUND && !create)
 		return fail(WOMBAT_NOT_FOUND, "there is no database in %s", db->dir);
-	if (s == WOMBAT_NOT_FOUND)
-		return db->env->calls->dir_create(db->env, db->dir);
+	db->is_new = s == WOMBAT_NOT_FOUND;
+	return db->is_new ? db->env->calls->dir_create(db->env, db->dir) : s;
+}
+
+/* The option says from here on where they are. */
+static enum wombat_status settle_values(struct wombat *db)
+{
+	enum wombat_status s = value_dir_settle(db->env, db->dir, db->options.value_dir, db->is_new, db->read_only, &db->value_dir);
+	if (s == WOMBAT_OK)
+		snprintf(db->options.value_dir, sizeof db->options.value_dir, "%s", db->value_dir.apart ? db->value_dir.path : "");
 	return s;
 }
 
@@ -166,7 +177,7 @@ static enum wombat_status open_versions(struct wombat *db, bool create)
 static enum wombat_status flush_recovered(struct wombat *db)
 {
 	struct memtable *fresh;
-	enum wombat_status s = memtable_new(&fresh);
+	enum wombat_status s = memtable_new(db->options.mem_table_size, &fresh);
 	if (s != WOMBAT_OK)
 		return s;
 	mutex_lock(&db->state_mu);
@@ -185,6 +196,7 @@ static enum wombat_status flush_recovered(struct wombat *db)
 struct recovery {
 	struct wombat *db;
 	struct wal_replay replay;
+	struct db_journal journal;
 };
 
 static enum wombat_status replay_record(void *arg, uint64_t sequence, uint64_t time_ns, uint32_t count,
@@ -198,11 +210,15 @@ static enum wombat_status replay_record(void *arg, uint64_t sequence, uint64_t t
 		enum wombat_status whole = db_values_verify(db->values, body);
 		if (whole != WOMBAT_OK)
 			return whole;
+		db_values_doubt(db->values, body);
 	}
+	enum wombat_status s = db_journal_pass(&recovery->journal, body);
+	if (s != WOMBAT_OK)
+		return s;
 	if (!db->active.first_epoch)
 		db->active.first_epoch = epoch;
-	enum wombat_status s = write_batch_apply(body, sequence, version_set_flushed_sequence(db->versions), time_ns,
-						 db->active.table, &changes);
+	s = write_batch_apply(body, sequence, version_set_flushed_sequence(db->versions), time_ns,
+			      db->active.table, &changes);
 	if (s != WOMBAT_OK)
 		return s;
 	if (changes != count)
@@ -226,20 +242,51 @@ static enum wombat_status sync_values(void *arg)
 	return vlog_sync(((struct wombat *)arg)->values);
 }
 
+static enum wombat_status replay_journal(void *arg, uint64_t *last)
+{
+	return db_journal_replay(&((struct recovery *)arg)->journal, last);
+}
+
+/* All that was replayed into tables, so that nobody looks at the journal's records again. */
+static enum wombat_status end_journal(struct wombat *db)
+{
+	db->active.journal_end = vlog_end(db->values);
+	if (memtable_entries(db->active.table) > 0)
+		return flush_recovered(db);
+	struct version_edit edit;
+	version_edit_init(&edit);
+	edit.journal = db->active.journal_end;
+	mutex_lock(&db->state_mu);
+	enum wombat_status s = version_set_apply(db->versions, &edit); /* drops and takes state_mu */
+	mutex_unlock(&db->state_mu);
+	version_edit_done(&edit);
+	return s;
+}
+
 static enum wombat_status recover(struct wombat *db)
 {
-	enum wombat_status s = memtable_new(&db->active.table);
+	enum wombat_status s = memtable_new(db->read_only ? 0 : db->options.mem_table_size, &db->active.table);
 	if (s != WOMBAT_OK)
 		return s;
 	db->last_sequence = version_set_last_sequence(db->versions);
 	atomic_store_explicit(&db->visible_sequence, db->last_sequence, memory_order_relaxed);
-	struct recovery recovery = { .db = db };
+	struct recovery recovery = {
+		.db = db,
+		.journal = { .values = db->values, .from = version_set_journal(db->versions), .apply = replay_record },
+	};
+	recovery.journal.arg = &recovery;
+	db->has_journal = recovery.journal.from.file != 0;
+	const struct wal_replay_to to = { replay_record, replay_journal, &recovery };
 	struct wal_tail *tail = NULL;
-	s = wal_replay(db->env, db->dir, version_set_flushed_sequence(db->versions), replay_record, &recovery,
-		       &recovery.replay, db->read_only ? NULL : &tail);
+	s = wal_replay_all(db->env, db->dir, version_set_flushed_sequence(db->versions), &to, &recovery.replay,
+			   db->read_only ? NULL : &tail);
 	vlog_settle(db->values, db->last_sequence);
-	if (s != WOMBAT_OK || db->read_only)
+	if (s == WOMBAT_OK && !db->read_only && recovery.journal.found)
+		s = end_journal(db);
+	if (s != WOMBAT_OK || db->read_only) {
+		wal_tail_free(tail);
 		return s;
+	}
 	struct wal_writer_options options = {
 		.env = db->env,
 		.dir = db->dir,
@@ -270,9 +317,9 @@ static enum wombat_status start(struct wombat *db)
 	if (s != WOMBAT_OK || db->read_only)
 		return s;
 	struct scheduler_work work = { db_background_run, db };
-	uint64_t interval = db->options.sync_interval_ms ? db->options.sync_interval_ms : 1000;
+	unsigned interval = db_upkeep_interval_ms(db->options.sync_interval_ms);
 	struct scheduler *scheduler;
-	s = scheduler_new(&work, (unsigned)db->options.num_compactors, (unsigned)interval, &scheduler);
+	s = scheduler_new(&work, (unsigned)db->options.num_compactors, interval, &scheduler);
 	if (s != WOMBAT_OK)
 		return s;
 	/* Its threads do nothing before they see it under this lock. */
@@ -299,11 +346,15 @@ static struct wombat *db_alloc(struct env *env, const char *dir, unsigned flags)
 	mutex_init(&db->write_mu, LOCK_RANK_WRITE);
 	mutex_init(&db->state_mu, LOCK_RANK_STATE);
 	mutex_init(&db->view_mu, LOCK_RANK_VIEW);
+	atomic_init(&db->view, NULL);
+	atomic_init(&db->retired_views, NULL);
 	mutex_init(&db->snapshots_mu, LOCK_RANK_SNAPSHOTS);
+	mutex_init(&db->stats_mu, LOCK_RANK_STATS);
 	mutex_init(&db->named_mu, LOCK_RANK_CONTROL);
 	extents_sweep_init(db);
 	condition_init(&db->state_changed);
 	throttle_init(&db->compaction_throttle, env, 0);
+	share_init(&db->share, db_wake_compactors, db);
 	throttle_init(&db->write_throttle, env, 0);
 	size_t size = strlen(dir) + 1;
 	db->dir = mem_alloc(size);
@@ -318,7 +369,7 @@ static struct wombat *db_alloc(struct env *env, const char *dir, unsigned flags)
 static void db_free(struct wombat *db)
 {
 	db_named_snapshots_free(db);
-	db_view_release(db->view);
+	db_view_end(db);
 	for (size_t i = 0; i < db->waiting_count; i++)
 		memtable_unref(db->waiting[i].table);
 	memtable_unref(db->active.table);
@@ -331,6 +382,7 @@ static void db_free(struct wombat *db)
 	lru_free(db->block_cache);
 	if (db->lock)
 		db->env->calls->unlock(db->lock);
+	share_done(&db->share);
 	throttle_done(&db->compaction_throttle);
 	throttle_done(&db->write_throttle);
 	condition_done(&db->state_changed);
@@ -339,10 +391,12 @@ static void db_free(struct wombat *db)
 	mutex_done(&db->state_mu);
 	mutex_done(&db->view_mu);
 	mutex_done(&db->snapshots_mu);
+	mutex_done(&db->stats_mu);
 	mutex_done(&db->named_mu);
 	extents_sweep_done(db);
 	event_log_free(db->log);
 	mem_free(db->obsolete);
+	db_stats_base_unref(db->stats_base);
 	mem_free(db->stats);
 	mem_free(db->dir);
 	mem_free(db);
@@ -383,6 +437,8 @@ enum wombat_status db_open_env(struct env *env, const char *dir, const struct wo
 	if (s == WOMBAT_OK)
 		s = read_options(db, options);
 	if (s == WOMBAT_OK)
+		s = settle_values(db);
+	if (s == WOMBAT_OK)
 		s = make_caches(db);
 	if (s == WOMBAT_OK)
 		s = open_versions(db, (flags & WOMBAT_CREATE) && !db->read_only);
@@ -410,7 +466,7 @@ enum wombat_status db_open_env(struct env *env, const char *dir, const struct wo
 		return s;
 	}
 	event_log_line(db->log, EVENT_INFO, "opened by wombat %s at sequence number %llu", wombat_version(),
-		       (unsigned long long)db->last_sequence);
+		       (unsigned long long)atomic_load_explicit(&db->visible_sequence, memory_order_relaxed)); /* others write already */
 	*out = db;
 	return WOMBAT_OK;
 }

@@ -13,6 +13,8 @@ struct version_shape db_shape(const struct options *o)
 	return (struct version_shape){
 		.max_levels = (unsigned)o->max_levels,
 		.num_level_zero_tables = (unsigned)o->num_level_zero_tables,
+		.tiered = o->compaction_strategy == STRATEGY_TIERED,
+		.runs_max = (unsigned)o->num_level_zero_tables_stall / 2, /* before writers are slowed */
 		/* Level 1 holds what level 0 hands down at a time, so that each pass rewrites about as much as it
 		 * brings. */
 		.base_level_bytes = o->mem_table_size * o->num_level_zero_tables,
@@ -56,7 +58,7 @@ void db_options_apply_locked(struct wombat *db)
 	if (db->wal)
 		wal_writer_set_segment_bytes(db->wal, o->wal_file_size);
 	if (db->scheduler)
-		scheduler_set_interval(db->scheduler, (unsigned)(o->sync_interval_ms ? o->sync_interval_ms : 1000));
+		scheduler_set_interval(db->scheduler, db_upkeep_interval_ms(o->sync_interval_ms));
 }
 
 /* The settings over the present options, judged; nothing is changed. */
@@ -73,7 +75,7 @@ static enum wombat_status judge_locked(struct wombat *db, const struct wombat_se
 		enum wombat_status s = option_parse(e, settings[i].value, out);
 		if (s != WOMBAT_OK)
 			return s;
-		size_t size = e->info.type == WOMBAT_TYPE_BOOL ? sizeof(bool) : 8;
+		size_t size = option_size(e);
 		bool same = memcmp((char *)out + e->offset, (char *)&db->options + e->offset, size) == 0;
 		if (!e->info.changeable && !same)
 			return fail(WOMBAT_NOT_CHANGEABLE, "option %s cannot change while the database is open",

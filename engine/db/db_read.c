@@ -6,6 +6,8 @@
  * the loads, the very version that the number asks for.
  */
 #include "engine/base/alloc.h"
+#include "engine/base/readers.h"
+#include "engine/base/record.h"
 #include "engine/db/db_impl.h"
 
 /* ---- Views --------------------------------------------------------------------------------- */
@@ -13,9 +15,8 @@
 struct read_view *db_view_acquire(struct wombat *db)
 {
 	mutex_lock(&db->view_mu);
-	struct read_view *v = db->view;
-	/* Relaxed: the lock orders it with the installer's drop of its own count. */
-	atomic_fetch_add_explicit(&v->refs, 1, memory_order_relaxed);
+	/* Relaxed, both: the lock orders them with the installer's. */
+	struct read_view *v = db_view_ref(atomic_load_explicit(&db->view, memory_order_relaxed));
 	mutex_unlock(&db->view_mu);
 	return v;
 }
@@ -37,6 +38,43 @@ void db_view_release(struct read_view *v)
 	mem_free(v);
 }
 
+/* With the lock: takes those of the retired views that no section of reading can look at any more, as a list. */
+static struct read_view *take_gone(struct wombat *db)
+{
+	struct read_view *gone = atomic_load_explicit(&db->retired_views, memory_order_relaxed), *last = NULL;
+	while (gone && !readers_gone(gone->stamp)) {
+		last = gone;
+		gone = gone->retired_next; /* retired before: if the later one has no readers, neither has this one */
+	}
+	if (last)
+		last->retired_next = NULL;
+	else
+		atomic_store_explicit(&db->retired_views, NULL, memory_order_relaxed);
+	return gone;
+}
+
+static void release_list(struct read_view *v)
+{
+	for (struct read_view *next; v; v = next) {
+		next = v->retired_next;
+		db_view_release(v);
+	}
+}
+
+void db_view_drain(struct wombat *db)
+{
+	mutex_lock(&db->view_mu);
+	struct read_view *gone = take_gone(db);
+	mutex_unlock(&db->view_mu);
+	release_list(gone);
+}
+
+void db_view_end(struct wombat *db)
+{
+	release_list(atomic_load_explicit(&db->retired_views, memory_order_relaxed));
+	db_view_release(atomic_load_explicit(&db->view, memory_order_relaxed));
+}
+
 enum wombat_status db_view_install_locked(struct wombat *db)
 {
 	size_t count = db->waiting_count + 1;
@@ -50,25 +88,24 @@ enum wombat_status db_view_install_locked(struct wombat *db)
 	for (size_t i = 1; i < count; i++)
 		v->memtables[i] = memtable_ref(db->waiting[db->waiting_count - i].table);
 	mutex_lock(&db->view_mu);
-	struct read_view *old = db->view;
-	db->view = v;
+	/* Sequentially consistent: see base/readers.h. */
+	struct read_view *old = atomic_exchange_explicit(&db->view, v, memory_order_seq_cst);
+	if (old) {
+		old->stamp = readers_stamp();
+		old->retired_next = atomic_load_explicit(&db->retired_views, memory_order_relaxed);
+		atomic_store_explicit(&db->retired_views, old, memory_order_relaxed);
+	}
+	struct read_view *gone = take_gone(db);
 	mutex_unlock(&db->view_mu);
-	db_view_release(old);
+	release_list(gone);
 	return WOMBAT_OK;
 }
 
 /* ---- Keys ---------------------------------------------------------------------------------- */
 
-enum wombat_status db_check_keyspace(unsigned keyspace)
-{
-	if (keyspace < 1 || keyspace > WOMBAT_KEYSPACE_MAX)
-		return fail(WOMBAT_INVALID, "keyspace %u is outside 1..%d", keyspace, WOMBAT_KEYSPACE_MAX);
-	return WOMBAT_OK;
-}
-
 enum wombat_status db_key_init(struct db_key *k, unsigned keyspace, struct wombat_slice key)
 {
-	enum wombat_status s = db_check_keyspace(keyspace);
+	enum wombat_status s = keyspace_check(keyspace);
 	if (s != WOMBAT_OK)
 		return s;
 	uint8_t *p = k->room;
@@ -166,6 +203,91 @@ enum wombat_status db_record_from_entry(struct wombat *db, struct read_view *vie
 	return WOMBAT_OK;
 }
 
+static bool has_range_dels(const struct read_view *v)
+{
+	for (size_t i = 0; i < v->memtable_count; i++)
+		if (memtable_has_range_dels(v->memtables[i]))
+			return true;
+	return false;
+}
+
+/* An entry, found in a section of reading. */
+struct warm_entry {
+	uint64_t sequence;       /* that was read as of */
+	uint64_t tag;
+	struct wombat_slice value;
+	struct read_view *view;  /* held, if the entry is in a memtable or points elsewhere; else NULL */
+	struct lru_pin pin;      /* of a block */
+};
+
+/* In the section. The view comes first, the sequence number second: see the head of this file. */
+static enum wombat_status find_warm(struct wombat *db, const struct wombat_snapshot *snapshot, struct wombat_slice key,
+				    struct table_warm_counts *counts, struct warm_entry *out)
+{
+	/* Sequentially consistent: see base/readers.h. */
+	struct read_view *view = atomic_load_explicit(&db->view, memory_order_seq_cst);
+	out->sequence = snapshot ? snapshot->sequence :
+			atomic_load_explicit(&db->visible_sequence, memory_order_acquire);
+	if (has_range_dels(view))
+		return WOMBAT_WOULD_BLOCK;
+	for (size_t i = 0; i < view->memtable_count; i++) {
+		const struct memtable *m = view->memtables[i];
+		/* What may be seen was counted before its number was published. */
+		if (memtable_entries(m) && memtable_get(m, key, out->sequence, &out->tag, &out->value)) {
+			out->view = db_view_ref(view);
+			return WOMBAT_OK;
+		}
+	}
+	enum wombat_status s = version_get_warm(view->version, key, out->sequence, counts, &out->tag, &out->value,
+						&out->pin);
+	if (s == WOMBAT_OK && !record_is_whole(out->value))
+		out->view = db_view_ref(view);
+	return s;
+}
+
+static void count_warm(struct wombat *db, const struct table_warm_counts *counts)
+{
+	if (!counts->tables)
+		return;
+	const struct table_options tables = { .block_cache = db->block_cache, .filter_cache = db->filter_cache,
+					      .counts = &db->table_counts };
+	table_cache_count_hits(db->tables, counts->tables);
+	table_count_warm(&tables, counts);
+	stats_add(db->stats, STAT_TABLES_READ, counts->tables);
+}
+
+/* The answer from what is in memory, without holding what is looked at. False: it takes get() to say. */
+static bool get_warm(struct wombat *db, const struct wombat_read_options *options, struct wombat_slice key,
+		     struct wombat_record *out, struct record *out_elsewhere, enum wombat_status *out_status)
+{
+	struct table_warm_counts counts = { 0 };
+	struct warm_entry e = { 0 };
+	if (!readers_enter())
+		return false;
+	enum wombat_status s = find_warm(db, options ? options->snapshot : NULL, key, &counts, &e);
+	readers_leave();
+	if (__builtin_expect(atomic_load_explicit(&db->retired_views, memory_order_relaxed) != NULL, 0))
+		db_view_drain(db);
+	if (s != WOMBAT_OK && s != WOMBAT_NOT_FOUND)
+		return false;
+	count_warm(db, &counts);
+	if (s == WOMBAT_OK)
+		s = db_record_from_entry(db, e.view, e.sequence, options, e.tag, e.value, 0, out, out_elsewhere);
+	*out_status = s;
+	if (s == WOMBAT_OK && !e.pin.handle) {
+		out->pin[0] = e.view;
+		return true;
+	}
+	if (s == WOMBAT_OK) {
+		out->pin[1] = e.pin.handle;
+		out->pin[2] = e.pin.owner;
+	} else {
+		lru_pin_release(&e.pin);
+	}
+	db_view_release(e.view);
+	return true;
+}
+
 /* What a found record is pinned by, in wombat_record.pin: [0] a read view (memtables), [1] and [2] a block; beside one of
  * these [3] and [4] a value from the value log. */
 static enum wombat_status get(struct wombat *db, const struct wombat_read_options *options, struct wombat_slice key,
@@ -212,7 +334,8 @@ enum wombat_status db_get(struct wombat *db, const struct wombat_read_options *o
 	enum wombat_status s = db_key_init(&k, keyspace, key);
 	if (s != WOMBAT_OK)
 		return s;
-	s = get(db, options, k.slice, out_record, out_elsewhere);
+	if (!get_warm(db, options, k.slice, out_record, out_elsewhere, &s))
+		s = get(db, options, k.slice, out_record, out_elsewhere);
 	db_key_done(&k);
 	stats_add(db->stats, STAT_GETS, 1);
 	if (s == WOMBAT_OK)

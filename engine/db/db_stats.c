@@ -1,27 +1,83 @@
 /*
  * What the counters are called: every statistic of an open database, by dotted name, with its help.
  *
- * gets_total, puts_total and their like count since open. The *_latency_ns sums are extrapolated from the sampled
- * operations, so that sum / total is the average.
+ * gets_total, puts_total and their like count since the open, or since wombat_reset_stats(): the counters themselves run on, and
+ * what they were at the reset (the base) is taken off where they are told. So a reset takes nothing from those who count. The
+ * *_latency_ns sums are extrapolated from the sampled operations, so that sum / total is the average.
  */
 #include <stdio.h>
 
+#include "engine/base/array.h"
+
+#include "engine/base/alloc.h"
 #include "engine/db/db_impl.h"
 
+enum { BASE_NAME_MAX = 48 };
+
+/* A counter's value at the reset, or both figures of a ratio. */
+struct base_figure {
+	char name[BASE_NAME_MAX];
+	double part, whole;
+};
+
+struct stats_base {
+	atomic_int refs;
+	uint64_t at_ns; /* monotonic */
+	struct base_figure *figures;
+	size_t count, capacity;
+	bool failed; /* out of memory while it was made */
+	struct histogram latency[LATENCY_COUNT];
+};
+
+/* Tells figures to `each`, less the base; or notes them as the next base. */
 struct emitter {
 	void (*each)(void *arg, const struct wombat_stat *stat);
 	void *arg;
+	const struct stats_base *base;
+	size_t base_at; /* figures come in one order: the next is looked for from here on */
+	struct stats_base *next_base;
 };
+
+static void base_note(struct stats_base *b, const char *name, double part, double whole)
+{
+	struct base_figure *figures = array_reserve(b->figures, b->count, &b->capacity, sizeof *figures);
+	b->failed |= !figures;
+	if (!figures)
+		return;
+	b->figures = figures;
+	struct base_figure *f = &figures[b->count++];
+	*f = (struct base_figure){ .part = part, .whole = whole };
+	snprintf(f->name, sizeof f->name, "%s", name);
+}
+
+/* Zeroes, where the base has none of that name. */
+static struct base_figure base_of(struct emitter *e, const char *name)
+{
+	size_t count = e->base ? e->base->count : 0;
+	for (size_t i = 0; i < count; i++) {
+		size_t at = (e->base_at + i) % count;
+		if (strcmp(e->base->figures[at].name, name) == 0) {
+			e->base_at = at + 1;
+			return e->base->figures[at];
+		}
+	}
+	return (struct base_figure){ .part = 0 };
+}
 
 static void emit(const struct emitter *e, const char *name, double value, bool is_integer, bool is_counter, const char *help)
 {
+	if (e->next_base)
+		return;
 	struct wombat_stat stat = { name, value, is_integer, is_counter, help };
 	e->each(e->arg, &stat);
 }
 
-static void counter(const struct emitter *e, const char *name, uint64_t value, const char *help)
+static void counter(struct emitter *e, const char *name, uint64_t value, const char *help)
 {
-	emit(e, name, (double)value, true, true, help);
+	if (e->next_base)
+		base_note(e->next_base, name, (double)value, 0);
+	else
+		emit(e, name, (double)value - base_of(e, name).part, true, true, help);
 }
 
 static void gauge(const struct emitter *e, const char *name, uint64_t value, const char *help)
@@ -29,8 +85,15 @@ static void gauge(const struct emitter *e, const char *name, uint64_t value, con
 	emit(e, name, (double)value, true, false, help);
 }
 
-static void ratio(const struct emitter *e, const char *name, double part, double whole, const char *help)
+static void ratio(struct emitter *e, const char *name, double part, double whole, const char *help)
 {
+	if (e->next_base) {
+		base_note(e->next_base, name, part, whole);
+		return;
+	}
+	struct base_figure base = base_of(e, name);
+	part -= base.part;
+	whole -= base.whole;
 	emit(e, name, whole > 0 ? part / whole : 0, false, false, help);
 }
 
@@ -41,7 +104,7 @@ static uint64_t relaxed(const atomic_uint_fast64_t *c)
 
 /* ---- Groups -------------------------------------------------------------------------------- */
 
-static void emit_operations(struct wombat *db, const struct emitter *e)
+static void emit_operations(struct wombat *db, struct emitter *e)
 {
 	const struct stats *s = db->stats;
 	counter(e, "gets_total", stats_sum(s, STAT_GETS), "Lookups");
@@ -55,21 +118,27 @@ static void emit_operations(struct wombat *db, const struct emitter *e)
 	counter(e, "delete_latency_ns", stats_sum(s, STAT_DELETE_NS), "Time in single deletes, extrapolated from a sample");
 }
 
-static void emit_latency(const struct emitter *e, const char *operation, const struct histogram *h)
+static void emit_latency(struct wombat *db, struct emitter *e, const char *operation, enum stat_latency which)
 {
 	static const struct { const char *name; double q; } points[] = {
 		{ "p50", 0.5 }, { "p95", 0.95 }, { "p99", 0.99 }, { "p999", 0.999 },
 	};
 	char name[64];
+	struct histogram h;
+	if (e->next_base) {
+		histogram_since(&db->stats->latency[which], NULL, &e->next_base->latency[which]);
+		return;
+	}
+	histogram_since(&db->stats->latency[which], e->base ? &e->base->latency[which] : NULL, &h);
 	for (size_t i = 0; i < sizeof points / sizeof points[0]; i++) {
 		snprintf(name, sizeof name, "latency.%s.%s_ns", operation, points[i].name);
-		gauge(e, name, histogram_quantile(h, points[i].q), NULL);
+		gauge(e, name, histogram_quantile(&h, points[i].q), NULL);
 	}
 	snprintf(name, sizeof name, "latency.%s.max_ns", operation);
-	gauge(e, name, relaxed(&h->max), NULL);
+	gauge(e, name, relaxed(&h.max), NULL);
 }
 
-static void emit_caches(struct wombat *db, const struct emitter *e)
+static void emit_caches(struct wombat *db, struct emitter *e)
 {
 	struct lru_counts block, packed, table, filter;
 	packed_cache_counts(db->packed_cache, &packed);
@@ -146,7 +215,7 @@ static double space_amplification(const struct version *v)
 	return deepest ? (double)all / (double)deepest : 0;
 }
 
-static void emit_background(struct wombat *db, const struct emitter *e)
+static void emit_background(struct wombat *db, struct emitter *e)
 {
 	const struct stats *s = db->stats;
 	uint64_t user = stats_sum(s, STAT_USER_BYTES), flushed = stats_sum(s, STAT_FLUSH_BYTES);
@@ -156,7 +225,11 @@ static void emit_background(struct wombat *db, const struct emitter *e)
 		wal_writer_counts(db->wal, &wal);
 	counter(e, "flushes_total", stats_sum(s, STAT_FLUSHES), "Flushes of memtables");
 	counter(e, "flush_bytes_total", flushed, "Bytes of tables written by flushes");
+	counter(e, "ingested_tables_total", stats_sum(s, STAT_INGESTED_TABLES), "Tables that were ingested");
+	counter(e, "ingested_bytes_total", stats_sum(s, STAT_INGESTED_BYTES), "Bytes of tables that were ingested");
 	counter(e, "compactions_total", stats_sum(s, STAT_COMPACTIONS), "Compactions that rewrote tables");
+	counter(e, "compaction_ranges_total", stats_sum(s, STAT_COMPACTION_RANGES),
+		"Ranges of keys that these ran in, those of a large one side by side");
 	counter(e, "trivial_moves_total", stats_sum(s, STAT_TRIVIAL_MOVES), "Tables moved a level down as they were");
 	counter(e, "compaction_read_bytes_total", stats_sum(s, STAT_COMPACTION_READ_BYTES), "Bytes read by compactions");
 	counter(e, "compaction_write_bytes_total", compacted, "Bytes written by compactions");
@@ -166,9 +239,9 @@ static void emit_background(struct wombat *db, const struct emitter *e)
 	struct vlog_counts values;
 	vlog_counts(db->values, &values);
 	ratio(e, "write_amplification", (double)(wal.appended_bytes + values.appended_bytes + flushed + compacted),
-	      (double)user, "Bytes written to the logs and to tables per byte of changes, since open");
+	      (double)user, "Bytes written to the logs and to tables per byte of changes");
 	ratio(e, "read_amplification", (double)stats_sum(s, STAT_TABLES_READ), (double)stats_sum(s, STAT_GETS),
-	      "Tables asked per lookup, filters included, since open");
+	      "Tables asked per lookup, filters included");
 	counter(e, "wal.bytes_total", wal.appended_bytes, "Bytes appended to the write-ahead log");
 	counter(e, "wal.syncs_total", wal.syncs, "Syncs of the write-ahead log");
 	counter(e, "wal.sync_ns", wal.sync_ns, "Time in them");
@@ -185,7 +258,7 @@ static void emit_background(struct wombat *db, const struct emitter *e)
 	counter(e, "stalls.ns", stats_sum(s, STAT_STALL_NS), "Time of both");
 }
 
-static void emit_values(struct wombat *db, const struct version *v, const struct emitter *e)
+static void emit_values(struct wombat *db, const struct version *v, struct emitter *e)
 {
 	struct vlog_counts values;
 	vlog_counts(db->values, &values);
@@ -205,7 +278,7 @@ static void emit_values(struct wombat *db, const struct version *v, const struct
 	counter(e, "value_log.reclaimed_bytes_total", values.removed_bytes, "Bytes of them");
 }
 
-static void emit_errors(struct wombat *db, const struct emitter *e)
+static void emit_errors(struct wombat *db, struct emitter *e)
 {
 	const struct stats *s = db->stats;
 	counter(e, "errors.io_total", stats_sum(s, STAT_ERRORS_IO), "Failures of reads, writes and syncs");
@@ -263,29 +336,83 @@ static void emit_sizes(struct wombat *db, const struct read_view *view, uint64_t
 	gauge(e, "memtables_waiting", view->memtable_count - 1, "Full memtables that wait for their flush");
 }
 
-enum wombat_status wombat_stats(struct wombat *db, void (*each)(void *arg, const struct wombat_stat *stat), void *arg)
+static void emit_all(struct wombat *db, struct emitter *e)
 {
-	struct emitter e = { each, arg };
 	struct read_view *view = db_view_acquire(db);
-	emit_operations(db, &e);
-	emit_latency(&e, "get", &db->stats->latency[LATENCY_GET]);
-	emit_latency(&e, "put", &db->stats->latency[LATENCY_PUT]);
-	emit_latency(&e, "delete", &db->stats->latency[LATENCY_DELETE]);
-	emit_caches(db, &e);
-	emit_background(db, &e);
-	uint64_t table_bytes = emit_levels(view->version, &e);
-	emit_values(db, view->version, &e);
-	emit_sizes(db, view, table_bytes, &e);
-	emit_errors(db, &e);
+	uint64_t now = db->env->calls->monotonic_ns(db->env);
+	emit_operations(db, e);
+	emit_latency(db, e, "get", LATENCY_GET);
+	emit_latency(db, e, "put", LATENCY_PUT);
+	emit_latency(db, e, "delete", LATENCY_DELETE);
+	emit_caches(db, e);
+	emit_background(db, e);
+	uint64_t table_bytes = emit_levels(view->version, e);
+	emit_values(db, view->version, e);
+	emit_sizes(db, view, table_bytes, e);
+	emit_errors(db, e);
 	mutex_lock(&db->snapshots_mu);
 	size_t snapshots = db->snapshot_count;
 	mutex_unlock(&db->snapshots_mu);
-	gauge(&e, "snapshots", snapshots, "Snapshots that are held");
-	gauge(&e, "snapshots_named", db_named_snapshot_count(db), "Those of them that have names");
-	gauge(&e, "sequence", atomic_load_explicit(&db->visible_sequence, memory_order_relaxed),
+	gauge(e, "snapshots", snapshots, "Snapshots that are held");
+	gauge(e, "snapshots_named", db_named_snapshot_count(db), "Those of them that have names");
+	gauge(e, "sequence", atomic_load_explicit(&db->visible_sequence, memory_order_relaxed),
 	      "Sequence number of the newest change");
-	gauge(&e, "uptime_ns", db->env->calls->monotonic_ns(db->env) - db->opened_ns, "Time since open");
+	gauge(e, "uptime_ns", now - db->opened_ns, "Time since open");
+	gauge(e, "counting_ns", now - (e->base ? e->base->at_ns : db->opened_ns), "Time since the open, or since counters were reset");
 	db_view_release(view);
+}
+
+/* ---- The base ------------------------------------------------------------------------------ */
+
+void db_stats_base_unref(struct stats_base *b)
+{
+	/* Acquire and release: whoever frees sees what the others read of it done. */
+	if (!b || atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	mem_free(b->figures);
+	mem_free(b);
+}
+
+static struct stats_base *base_acquire(struct wombat *db)
+{
+	mutex_lock(&db->stats_mu);
+	struct stats_base *b = db->stats_base;
+	if (b)
+		atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed);
+	mutex_unlock(&db->stats_mu);
+	return b;
+}
+
+enum wombat_status wombat_reset_stats(struct wombat *db)
+{
+	struct stats_base *b = mem_zalloc(sizeof *b);
+	if (!b)
+		return fail_no_memory();
+	struct emitter e = { .next_base = b };
+	atomic_init(&b->refs, 1);
+	b->at_ns = db->env->calls->monotonic_ns(db->env);
+	emit_all(db, &e);
+	if (b->failed) {
+		db_stats_base_unref(b);
+		return fail_no_memory();
+	}
+	/* The largest that was seen cannot be taken off. */
+	for (int i = 0; i < LATENCY_COUNT; i++)
+		atomic_store_explicit(&db->stats->latency[i].max, 0, memory_order_relaxed);
+	mutex_lock(&db->stats_mu);
+	struct stats_base *former = db->stats_base;
+	db->stats_base = b;
+	mutex_unlock(&db->stats_mu);
+	db_stats_base_unref(former);
+	return WOMBAT_OK;
+}
+
+enum wombat_status wombat_stats(struct wombat *db, void (*each)(void *arg, const struct wombat_stat *stat), void *arg)
+{
+	struct stats_base *base = base_acquire(db);
+	struct emitter e = { .each = each, .arg = arg, .base = base };
+	emit_all(db, &e);
+	db_stats_base_unref(base);
 	return WOMBAT_OK;
 }
 

@@ -19,11 +19,19 @@ static uint64_t next_file_number(void *arg)
 	return version_set_new_file_number(((struct wombat *)arg)->versions);
 }
 
+/* A number that a file has is not given out again. */
+static void mark_number(void *arg, const char *name)
+{
+	uint64_t number;
+	if (filename_parse(name, &number) == FILE_VALUES)
+		version_set_mark_file_number(((struct wombat *)arg)->versions, number);
+}
+
 enum wombat_status db_values_open(struct wombat *db)
 {
 	struct vlog_options options = {
 		.env = db->env,
-		.dir = db->dir,
+		.dir = db->value_dir.path,
 		.file_bytes = db->options.value_log_file_size,
 		.cache = db->block_cache,
 		.env_flags = db->options.direct_io ? ENV_DIRECT : 0,
@@ -31,7 +39,15 @@ enum wombat_status db_values_open(struct wombat *db)
 		.next_file_number = next_file_number,
 		.arg = db,
 	};
-	return vlog_open(&options, &db->values);
+	enum wombat_status s = vlog_open(&options, &db->values);
+	return s == WOMBAT_OK && db->value_dir.apart ?
+	       db->env->calls->dir_list(db->env, db->value_dir.path, mark_number, db) : s;
+}
+
+enum wombat_status db_file_path(const struct wombat *db, enum file_kind kind, uint64_t number, char out[FILENAME_PATH_MAX])
+{
+	const char *dir = kind == FILE_VALUES ? db->value_dir.path : db->dir;
+	return filename_path(out, dir, kind, number) ? WOMBAT_OK : fail(WOMBAT_INVALID, "the path %s is too long", dir);
 }
 
 enum wombat_status db_value_read(struct wombat *db, struct read_view *view, uint64_t sequence, const struct record *r,
@@ -45,6 +61,16 @@ enum wombat_status db_value_read(struct wombat *db, struct read_view *view, uint
 	return vlog_read(db->values, &r->pointer,
 			 (flags & WOMBAT_READ_CACHED ? VLOG_READ_CACHED : 0) | (flags & WOMBAT_READ_NO_FILL ? VLOG_READ_NO_FILL : 0),
 			 pin, out);
+}
+
+void db_values_doubt(struct vlog *values, struct wombat_slice body)
+{
+	struct cursor c = cursor_of(body);
+	struct batch_change change;
+	struct record r;
+	while (cursor_left(&c) > 0 && write_batch_next(&c, &change) == WOMBAT_OK)
+		if (change.kind == KIND_PUT && record_decode(change.value, &r) == WOMBAT_OK && r.elsewhere)
+			vlog_doubt(values, r.pointer.file);
 }
 
 enum wombat_status db_values_verify(struct vlog *values, struct wombat_slice body)

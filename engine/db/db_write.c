@@ -14,7 +14,7 @@
 #include <stdio.h>
 
 #include "engine/base/alloc.h"
-#include "engine/db/db_impl.h"
+#include "engine/db/db_journal.h"
 
 enum {
 	GROUP_MAX = 64,              /* requests in one WAL record */
@@ -108,7 +108,7 @@ struct write_group {
 	size_t count;
 	size_t bytes;
 	uint32_t changes;
-	bool sync;
+	bool sync, has_values;
 };
 
 static void group_add(struct write_group *g, struct write_request *r)
@@ -117,6 +117,7 @@ static void group_add(struct write_group *g, struct write_request *r)
 	g->bytes += r->body.size;
 	g->changes += r->count;
 	g->sync |= r->sync;
+	g->has_values |= r->has_values;
 }
 
 /* Whether a request with a guard may be written behind what is in the group. One that fails its check is left to lead the
@@ -136,7 +137,7 @@ static void group_gather(struct wombat *db, struct write_group *g)
 	mutex_lock(&db->write_mu);
 	while (db->queue_head && g->count < GROUP_MAX && g->bytes < GROUP_BYTES) {
 		struct write_request *r = db->queue_head;
-		if (r->rotate || (r->sync && !g->sync))
+		if (r->rotate || r->alone || (r->sync && !g->sync))
 			break;
 		if (r->guard) { /* Only a leader takes from the queue: it stays the first while others join behind. */
 			mutex_unlock(&db->write_mu);
@@ -177,11 +178,12 @@ static enum wombat_status switch_memtable_locked(struct wombat *db) REQUIRES(&db
 static enum wombat_status switch_memtable_locked(struct wombat *db)
 {
 	struct memtable *fresh;
-	enum wombat_status s = memtable_new(&fresh);
+	enum wombat_status s = memtable_new(atomic_load_explicit(&db->live.mem_table_size, memory_order_relaxed), &fresh);
 	if (s != WOMBAT_OK)
 		return s;
 	struct mem_slot full = db->active;
 	full.last_sequence = db->last_sequence;
+	full.journal_end = vlog_end(db->values);
 	db->waiting[db->waiting_count++] = full;
 	/* The next change goes to the present segment or a later one. */
 	db->active = (struct mem_slot){ .table = fresh, .first_epoch = wal_writer_epoch(db->wal),
@@ -302,6 +304,13 @@ static enum wombat_status apply_group(struct wombat *db, const struct write_grou
 	return WOMBAT_OK;
 }
 
+/* The change of its own has its number, and nobody misses it in the memtable. */
+static enum wombat_status apply_alone(struct wombat *db, const struct write_request *r)
+{
+	db->last_sequence++;
+	return r->alone(r->alone_arg, db->last_sequence);
+}
+
 /* The time since `*mark` into a part of a write's times, and on from here. Only for a leader whose times are wanted. */
 static void note_time(struct wombat *db, const struct write_group *g, uint64_t *mark, size_t part)
 {
@@ -314,6 +323,23 @@ static void note_time(struct wombat *db, const struct write_group *g, uint64_t *
 	*mark = now;
 }
 #define NOTE_TIME(part) note_time(db, g, &mark, offsetof(struct write_times, part))
+
+/* The group, whose record is in the write-ahead log. */
+static enum wombat_status make_durable(struct wombat *db, const struct write_group *g, const struct wombat_slice *bodies,
+				       uint64_t now, bool journal)
+{
+	/* db_journal_fits() saw that all before is durable. The group itself may be by now, too: the log is synced by others. */
+	const struct vlog_journal_record record = {
+		.durable_sequence = db->last_sequence, .sequence = db->last_sequence + 1, .time_ns = now,
+		.count = g->changes,
+	};
+	if (journal && db_journal_write(db, &record, bodies, g->count))
+		return WOMBAT_OK;
+	enum wombat_status s = wal_writer_sync(db->wal);
+	if (s != WOMBAT_OK)
+		background_fail(db, s);
+	return s;
+}
 
 static enum wombat_status write_group(struct wombat *db, const struct write_group *g)
 {
@@ -328,22 +354,20 @@ static enum wombat_status write_group(struct wombat *db, const struct write_grou
 		bodies[i] = g->members[i]->body;
 	uint64_t now = db->env->calls->now_ns(db->env);
 	uint32_t epoch;
-	wal_writer_sync_next(db->wal, g->sync);
+	bool journal = g->sync && g->has_values && db_journal_fits(db, g->bytes);
+	wal_writer_sync_next(db->wal, g->sync && !journal);
 	s = wal_writer_append(db->wal, db->last_sequence + 1, now, g->changes, bodies, g->count, &epoch);
 	if (s != WOMBAT_OK)
 		return s;
 	if (wal_writer_wants_spare(db->wal))
 		scheduler_wake(db->scheduler, LANE_UPKEEP);
 	NOTE_TIME(log);
-	if (g->sync) {
-		s = wal_writer_sync(db->wal);
-		if (s != WOMBAT_OK) {
-			background_fail(db, s);
-			return s;
-		}
-	}
+	if (g->sync)
+		s = make_durable(db, g, bodies, now, journal);
+	if (s != WOMBAT_OK)
+		return s;
 	NOTE_TIME(sync);
-	s = apply_group(db, g, now);
+	s = g->members[0]->alone ? apply_alone(db, g->members[0]) : apply_group(db, g, now);
 	NOTE_TIME(memtable);
 	if (s != WOMBAT_OK)
 		return s;
@@ -364,6 +388,13 @@ static enum wombat_status rotate(struct wombat *db)
 	return s;
 }
 
+/* The leader's: nothing comes in meanwhile. */
+static enum wombat_status flush_all(struct wombat *db)
+{
+	enum wombat_status s = rotate(db);
+	return s == WOMBAT_OK ? db_wait_flushed(db) : s;
+}
+
 static enum wombat_status lead(struct wombat *db, struct write_request *r, struct write_group *g)
 {
 	group_add(g, r);
@@ -374,11 +405,14 @@ static enum wombat_status lead(struct wombat *db, struct write_request *r, struc
 		return s;
 	if (r->rotate)
 		return rotate(db);
-	if (r->guard)
+	if (r->alone)
+		s = flush_all(db);
+	else if (r->guard)
 		s = r->guard->check(r->guard);
 	if (s != WOMBAT_OK)
 		return s;
-	group_gather(db, g);
+	if (!r->alone)
+		group_gather(db, g);
 	return write_group(db, g);
 }
 
@@ -402,12 +436,13 @@ static enum wombat_status submit(struct wombat *db, struct write_request *r)
 	return s;
 }
 
-static enum wombat_status write_body(struct wombat *db, struct wombat_slice body, uint32_t count, unsigned flags,
-				     const struct write_guard *guard, uint64_t *out_sequence)
+static enum wombat_status write_body(struct wombat *db, struct wombat_slice body, uint32_t count, bool has_values,
+				     unsigned flags, const struct write_guard *guard, uint64_t *out_sequence)
 {
 	struct write_request r = {
 		.body = body,
 		.count = count,
+		.has_values = has_values,
 		.guard = guard,
 		.sync = (flags & WOMBAT_SYNC) || atomic_load_explicit(&db->live.sync_writes, memory_order_relaxed),
 	};
@@ -427,6 +462,21 @@ enum wombat_status db_rotate_memtable(struct wombat *db)
 {
 	struct write_request r = { .rotate = true };
 	return submit(db, &r);
+}
+
+enum wombat_status db_write_alone(struct wombat *db, enum wombat_status (*alone)(void *arg, uint64_t sequence), void *arg,
+				  uint64_t *out_sequence)
+{
+	/* A tombstone of a name in the engine's own keyspace that no record has. */
+	struct buf body = { 0 };
+	enum wombat_status s = write_batch_add_delete(&body, 0, WOMBAT_STR("alone"));
+	struct write_request r = { .body = buf_slice(&body), .count = 1, .alone = alone, .alone_arg = arg };
+	if (s == WOMBAT_OK)
+		s = submit(db, &r);
+	if (s == WOMBAT_OK)
+		*out_sequence = r.last_sequence;
+	buf_done(&body);
+	return s;
 }
 
 /* ---- Public calls -------------------------------------------------------------------------- */
@@ -459,13 +509,6 @@ enum wombat_status db_check_batch(struct wombat *db, const struct wombat_batch *
 	return db_check_limits(db, batch->largest_key, batch->largest_value, batch->largest_attr);
 }
 
-static enum wombat_status check_keyspace(unsigned keyspace)
-{
-	if (keyspace < 1 || keyspace > WOMBAT_KEYSPACE_MAX)
-		return fail(WOMBAT_INVALID, "keyspace %u is outside 1..%d", keyspace, WOMBAT_KEYSPACE_MAX);
-	return WOMBAT_OK;
-}
-
 static enum wombat_status put_large(struct wombat *db, unsigned keyspace, struct wombat_slice key, struct wombat_slice value)
 {
 	uint64_t begin = stats_begin();
@@ -488,7 +531,7 @@ enum wombat_status wombat_put(struct wombat *db, unsigned keyspace, struct womba
 		return put_large(db, keyspace, key, value);
 	uint64_t begin = stats_begin();
 	struct record record = { .value = value };
-	enum wombat_status s = check_keyspace(keyspace);
+	enum wombat_status s = keyspace_check(keyspace);
 	if (s == WOMBAT_OK)
 		s = db_check_limits(db, key.size, value.size, 0);
 	if (s != WOMBAT_OK)
@@ -498,7 +541,7 @@ enum wombat_status wombat_put(struct wombat *db, unsigned keyspace, struct womba
 	if (size > sizeof room && !(body = mem_alloc(size)))
 		return fail_no_memory();
 	write_batch_put_encode(body, keyspace, key, &record);
-	s = write_body(db, slice_make(body, size), 1, 0, NULL, NULL);
+	s = write_body(db, slice_make(body, size), 1, false, 0, NULL, NULL);
 	if (body != room)
 		mem_free(body);
 	stats_end(db->stats, LATENCY_PUT, begin);
@@ -533,7 +576,8 @@ enum wombat_status wombat_delete_range(struct wombat *db, unsigned keyspace, str
 enum wombat_status db_write_placed(struct wombat *db, const struct placed_batch *placed, unsigned flags,
 				   const struct write_guard *guard, uint64_t *out_sequence)
 {
-	enum wombat_status s = write_body(db, buf_slice(&placed->body), placed->changes, flags, guard, out_sequence);
+	enum wombat_status s = write_body(db, buf_slice(&placed->body), placed->changes, placed->value_bytes > 0, flags, guard,
+					  out_sequence);
 	if (s == WOMBAT_OK && placed->value_bytes)
 		stats_add(db->stats, STAT_USER_BYTES, placed->value_bytes);
 	return s;
@@ -568,7 +612,7 @@ enum wombat_status db_write_guarded(struct wombat *db, const struct wombat_batch
 		return flags & WOMBAT_SYNC ? wombat_sync(db) : db_check_writable(db);
 	}
 	if (!db_batch_needs_placing(db, batch))
-		return write_body(db, buf_slice(&batch->body), batch->count, flags, guard, out_sequence);
+		return write_body(db, buf_slice(&batch->body), batch->count, false, flags, guard, out_sequence);
 	s = db_check_writable(db);
 	return s == WOMBAT_OK ? place_and_write(db, batch, flags, guard, out_sequence) : s;
 }

@@ -9,10 +9,12 @@
  *     of each changed extent        its record
  *     the head                      with the new size
  *
- * guarded by a look at the key that only the writers' leader takes: nobody changed it since the edit saw it.
+ * guarded by a look at the key that only the writers' leader takes: nobody changed it since the edit saw it. A commit under
+ * several keys puts a head for each, and their extents are the same ones: see edit_keys.h.
  */
 #include "engine/base/alloc.h"
 #include "engine/base/array.h"
+#include "engine/db/edit_keys.h"
 #include "engine/db/extents.h"
 
 enum {
@@ -112,8 +114,8 @@ static enum wombat_status take_record(struct wombat_edit *e, const struct wombat
 
 static enum wombat_status changed(const struct wombat_edit *e)
 {
-	char text[EVENT_KEY_TEXT];
-	event_key_text(user_key(e), text);
+	char text[KEY_TEXT];
+	key_text(user_key(e), text);
 	return fail(WOMBAT_CONFLICT, "key \"%s\" was changed since its value was opened", text);
 }
 
@@ -154,7 +156,7 @@ static void unload(struct wombat_edit *e)
 enum wombat_status wombat_edit_open(struct wombat *db, unsigned keyspace, struct wombat_slice key, unsigned flags,
 				    struct wombat_edit **out_edit)
 {
-	enum wombat_status s = db_check_keyspace(keyspace);
+	enum wombat_status s = keyspace_check(keyspace);
 	if (s == WOMBAT_OK)
 		s = db_check_limits(db, key.size, 0, 0);
 	if (s != WOMBAT_OK)
@@ -360,6 +362,16 @@ static struct extent *extent_before(struct wombat_edit *e, uint64_t offset, size
 	return x;
 }
 
+static enum wombat_status fill_extent(struct wombat_edit *e, struct extent *x, const uint8_t *data, size_t size)
+{
+	enum wombat_status s = buf_append(&x->bytes, data, size);
+	if (s == WOMBAT_OK)
+		extent_map_grown(&e->changes, x);
+	else if (x->size == 0)
+		extent_map_drop_empty(&e->changes, x);
+	return s;
+}
+
 static enum wombat_status write_bytes(struct wombat_edit *e, uint64_t offset, const uint8_t *data, size_t size)
 {
 	struct extent *x = extent_map_find(&e->changes, offset);
@@ -375,25 +387,25 @@ static enum wombat_status write_bytes(struct wombat_edit *e, uint64_t offset, co
 		x = extent_map_add(&e->changes, offset, 0, EXTENT_BYTES);
 	if (!x)
 		return fail_no_memory();
-	s = buf_append(&x->bytes, data, size);
-	if (s != WOMBAT_OK) {
-		if (x->size == 0)
-			extent_map_drop_empty(&e->changes, x);
-		return s;
-	}
-	extent_map_grown(&e->changes, x);
-	return x->size >= EXTENT_MAX ? spill(e, x) : WOMBAT_OK;
+	s = fill_extent(e, x, data, size);
+	return s == WOMBAT_OK && x->size >= EXTENT_MAX ? spill(e, x) : s;
+}
+
+static enum wombat_status check_size(const struct wombat_edit *e, uint64_t size)
+{
+	uint64_t limit = atomic_load_explicit(&e->db->live.max_value_size, memory_order_relaxed);
+	return size <= limit ? WOMBAT_OK :
+	       fail(WOMBAT_TOO_BIG, "a value of %llu bytes is over max_value_size (%llu)", (unsigned long long)size,
+		    (unsigned long long)limit);
 }
 
 enum wombat_status wombat_edit_write(struct wombat_edit *e, uint64_t offset, const void *data, size_t size)
 {
-	uint64_t limit = atomic_load_explicit(&e->db->live.max_value_size, memory_order_relaxed);
-	if (size > limit || offset > limit - size)
-		return fail(WOMBAT_TOO_BIG, "a value that ends at offset %llu is over max_value_size (%llu)",
-			    (unsigned long long)offset + size, (unsigned long long)limit);
 	const uint8_t *p = data;
 	uint64_t threshold = threshold_of(e);
-	enum wombat_status s = go_on(e);
+	enum wombat_status s = check_size(e, size > UINT64_MAX - offset ? UINT64_MAX : offset + size);
+	if (s == WOMBAT_OK)
+		s = go_on(e);
 	if (s != WOMBAT_OK)
 		return s;
 	while (size) {
@@ -412,6 +424,26 @@ enum wombat_status wombat_edit_write(struct wombat_edit *e, uint64_t offset, con
 	return threshold && e->changes.bytes > MEMORY_MAX ? spill_all(e, SPILL_MIN) : WOMBAT_OK;
 }
 
+/* A part of a record's value, where no change is. */
+static enum wombat_status add_piece(struct wombat_edit *e, const struct record *r, uint64_t skip, uint64_t at, uint64_t size)
+{
+	enum wombat_status s = r->elsewhere ? reserve_file(e) : WOMBAT_OK;
+	if (s != WOMBAT_OK)
+		return s;
+	if (r->elsewhere && !vlog_share(e->db->values, r->pointer.file))
+		return fail(WOMBAT_INVALID, "a value that is copied is of another database");
+	if (r->elsewhere)
+		e->files[e->file_count++] = r->pointer.file;
+	struct extent *x = extent_map_add(&e->changes, at, r->elsewhere ? size : 0, r->elsewhere ? EXTENT_VALUE : EXTENT_BYTES);
+	if (!x)
+		return fail_no_memory();
+	if (!r->elsewhere)
+		return fill_extent(e, x, r->value.data + skip, (size_t)size);
+	x->pointer = r->pointer;
+	x->part_at = (r->part ? r->part_at : 0) + skip;
+	return WOMBAT_OK;
+}
+
 struct copying {
 	struct wombat_edit *edit;
 	uint64_t from, to; /* in the value */
@@ -428,21 +460,11 @@ static enum wombat_status copy_extent(void *arg, uint64_t at, const struct recor
 	uint64_t to = c->offset + (begin - c->from), size = end - begin;
 	if (!r->elsewhere)
 		return wombat_edit_write(e, to, r->value.data + skip, (size_t)size);
-	enum wombat_status s = reserve_file(e);
+	enum wombat_status s = extent_map_cut(&e->changes, to, to + size);
 	if (s == WOMBAT_OK)
-		s = extent_map_cut(&e->changes, to, to + size);
-	if (s != WOMBAT_OK)
-		return s;
-	if (!vlog_share(e->db->values, r->pointer.file))
-		return fail(WOMBAT_INVALID, "a value that is copied is of another database");
-	e->files[e->file_count++] = r->pointer.file;
-	struct extent *x = extent_map_add(&e->changes, to, size, EXTENT_VALUE);
-	if (!x)
-		return fail_no_memory();
-	x->pointer = r->pointer;
-	x->part_at = (r->part ? r->part_at : 0) + skip;
+		s = add_piece(e, r, skip, to, size);
 	e->shares = true;
-	return WOMBAT_OK;
+	return s;
 }
 
 enum wombat_status wombat_edit_copy(struct wombat_edit *e, uint64_t offset, struct wombat_value *value, uint64_t value_offset,
@@ -463,11 +485,9 @@ enum wombat_status wombat_edit_copy(struct wombat_edit *e, uint64_t offset, stru
 
 enum wombat_status wombat_edit_truncate(struct wombat_edit *e, uint64_t size)
 {
-	uint64_t limit = atomic_load_explicit(&e->db->live.max_value_size, memory_order_relaxed);
-	if (size > limit)
-		return fail(WOMBAT_TOO_BIG, "a value of %llu bytes is over max_value_size (%llu)", (unsigned long long)size,
-			    (unsigned long long)limit);
-	enum wombat_status s = go_on(e);
+	enum wombat_status s = check_size(e, size);
+	if (s == WOMBAT_OK)
+		s = go_on(e);
 	if (s == WOMBAT_OK && size < e->size)
 		s = extent_map_cut(&e->changes, size, UINT64_MAX);
 	if (s != WOMBAT_OK)
@@ -500,29 +520,36 @@ enum wombat_status wombat_edit_punch(struct wombat_edit *e, uint64_t offset, uin
 struct edit_guard {
 	struct write_guard guard;
 	const struct wombat_edit *edit;
+	const struct edit_keys *keys;
 };
 
 static enum wombat_status guard_check(const struct write_guard *guard)
 {
-	const struct wombat_edit *e = ((const struct edit_guard *)guard)->edit;
+	const struct edit_guard *g = (const struct edit_guard *)guard;
+	const struct wombat_edit *e = g->edit;
 	uint64_t newest = 0;
 	struct read_view *view = db_view_acquire(e->db);
 	enum wombat_status s = db_newest_change(e->db, view, buf_slice(&e->key), e->since, &newest);
+	if (s == WOMBAT_OK && newest > e->since)
+		s = changed(e);
+	if (s == WOMBAT_OK)
+		s = edit_keys_check(g->keys, e->db, view, e->since);
 	db_view_release(view);
-	return s == WOMBAT_OK && newest > e->since ? changed(e) : s;
+	return s;
 }
 
 /* In doubt, yes: it only means to wait for the next group. */
 static bool guard_touched(const struct write_guard *guard, struct wombat_slice body)
 {
-	const struct wombat_edit *e = ((const struct edit_guard *)guard)->edit;
+	const struct edit_guard *g = (const struct edit_guard *)guard;
+	const struct wombat_edit *e = g->edit;
 	struct cursor c = cursor_of(body);
 	while (cursor_left(&c) > 0) {
 		struct batch_change change;
 		if (write_batch_next(&c, &change) != WOMBAT_OK)
 			return true;
-		if (change.keyspace == e->key.data[0] &&
-		    (change.kind == KIND_DELETE_RANGE || slice_equal(change.key, user_key(e))))
+		if (change.keyspace == e->key.data[0] && (change.kind == KIND_DELETE_RANGE || slice_equal(change.key, user_key(e)) ||
+							  edit_keys_find(g->keys, change.key)))
 			return true;
 	}
 	return false;
@@ -531,6 +558,8 @@ static bool guard_touched(const struct write_guard *guard, struct wombat_slice b
 /* What a commit does to the extents of an id. */
 struct commit {
 	struct wombat_edit *edit;
+	struct edit_keys *keys;
+	bool others;           /* have heads with the id too: it may be pointed to, but not changed */
 	struct placed_batch *out;
 	uint64_t id;
 	uint64_t from, to;     /* the range that changed */
@@ -647,26 +676,58 @@ static enum wombat_status place_changes(struct commit *c, uint64_t *out_stored)
 	return s;
 }
 
-static enum wombat_status place_head(struct wombat_edit *e, struct placed_batch *out, struct record *r)
+static enum wombat_status place_put(struct wombat_edit *e, struct placed_batch *out, struct wombat_slice key,
+				    const struct record *r)
 {
-	enum wombat_status s = write_batch_add_put(&out->body, e->key.data[0], user_key(e), r);
+	enum wombat_status s = write_batch_add_put(&out->body, e->key.data[0], key, r);
 	out->changes += s == WOMBAT_OK;
 	return s;
 }
 
-static enum wombat_status place_in_extents(struct wombat_edit *e, struct placed_batch *out, struct record *r)
+/* The edit's own is the last: its number is the commit's, by which the edit knows it again. */
+static enum wombat_status place_heads(const struct commit *c, const struct record *r)
 {
-	struct commit c = { .edit = e, .out = out, .id = e->in_extents ? e->extents.id : extents_new_id(e->db) };
-	r->in_extents = true;
-	r->extents = (struct value_extents){ .id = c.id, .size = e->size };
-	enum wombat_status s = place_changes(&c, &r->extents.stored);
-	if (s == WOMBAT_OK && !e->in_extents)
-		s = extents_place_owner(out, c.id, buf_slice(&e->key), false);
-	return s == WOMBAT_OK ? place_head(e, out, r) : s;
+	enum wombat_status s = WOMBAT_OK;
+	for (size_t i = 0; i < c->keys->count && s == WOMBAT_OK; i++) {
+		if (r->elsewhere)
+			s = db_place_share(c->edit->db, r->pointer.file, c->out);
+		if (s == WOMBAT_OK)
+			s = place_put(c->edit, c->out, edit_key_user(&c->keys->list[i]), r);
+	}
+	return s == WOMBAT_OK ? place_put(c->edit, c->out, user_key(c->edit), r) : s;
 }
 
-static enum wombat_status place_whole(struct wombat_edit *e, struct placed_batch *out, struct record *r)
+static enum wombat_status place_in_extents(struct commit *c, struct record *r)
 {
+	const struct wombat_edit *e = c->edit;
+	c->id = e->in_extents ? e->extents.id : extents_new_id(e->db);
+	r->in_extents = true;
+	r->extents = (struct value_extents){ .id = c->id, .size = e->size, .shared = c->others || c->keys->count > 0 };
+	enum wombat_status s = place_changes(c, &r->extents.stored);
+	if (s == WOMBAT_OK && !e->in_extents)
+		s = extents_place_owner(c->out, c->id, buf_slice(&e->key), false);
+	for (size_t i = 0; i < c->keys->count && s == WOMBAT_OK; i++)
+		if (!c->keys->list[i].owns)
+			s = extents_place_owner(c->out, c->id, buf_slice(&c->keys->list[i].key), false);
+	return s == WOMBAT_OK ? place_heads(c, r) : s;
+}
+
+/* Of a value that is whole again nobody needs the extents. */
+static enum wombat_status place_end_of_extents(const struct commit *c)
+{
+	const struct wombat_edit *e = c->edit;
+	enum wombat_status s = extents_place_delete_range(c->out, e->extents.id, 0, UINT64_MAX);
+	if (s == WOMBAT_OK)
+		s = extents_place_owner(c->out, e->extents.id, buf_slice(&e->key), true);
+	for (size_t i = 0; i < c->keys->count && s == WOMBAT_OK; i++)
+		if (c->keys->list[i].owns)
+			s = extents_place_owner(c->out, e->extents.id, buf_slice(&c->keys->list[i].key), true);
+	return s;
+}
+
+static enum wombat_status place_whole(const struct commit *c, struct record *r)
+{
+	struct wombat_edit *e = c->edit;
 	uint64_t threshold = threshold_of(e);
 	size_t got;
 	uint8_t *bytes = mem_alloc((size_t)e->size + 1);
@@ -675,13 +736,11 @@ static enum wombat_status place_whole(struct wombat_edit *e, struct placed_batch
 	enum wombat_status s = wombat_edit_read(e, 0, bytes, (size_t)e->size, &got);
 	r->value = slice_make(bytes, (size_t)e->size);
 	if (s == WOMBAT_OK && threshold && e->size >= threshold)
-		s = db_place_value(e->db, buf_slice(&e->key), r, out);
+		s = db_place_value(e->db, buf_slice(&e->key), r, c->out);
 	if (s == WOMBAT_OK && e->in_extents)
-		s = extents_place_delete_range(out, e->extents.id, 0, UINT64_MAX);
-	if (s == WOMBAT_OK && e->in_extents)
-		s = extents_place_owner(out, e->extents.id, buf_slice(&e->key), true);
+		s = place_end_of_extents(c);
 	if (s == WOMBAT_OK)
-		s = place_head(e, out, r);
+		s = place_heads(c, r);
 	mem_free(bytes);
 	return s;
 }
@@ -694,8 +753,55 @@ static bool is_untouched(const struct wombat_edit *e)
 	       x->part_at == 0 && x->size == x->pointer.size;
 }
 
-static enum wombat_status place(struct wombat_edit *e, struct placed_batch *out, const struct wombat_put_info *info)
+/* What is committed and still counts becomes changes, where there are none yet. */
+static enum wombat_status take_piece(void *arg, uint64_t at, const struct record *r)
 {
+	struct wombat_edit *e = arg;
+	uint64_t end = at + record_value_size(r), begin = at;
+	if (end > e->base)
+		end = e->base;
+	while (at < end) {
+		const struct extent *x = extent_map_find(&e->changes, at);
+		uint64_t until = x && x->at < end ? x->at : end;
+		if (at < until) {
+			enum wombat_status s = add_piece(e, r, at - begin, at, until - at);
+			if (s != WOMBAT_OK)
+				return s;
+		}
+		at = x ? extent_end(x) : end;
+	}
+	return WOMBAT_OK;
+}
+
+/* Extents that other keys have too are left to them: the value gets its own, which point to the same bytes. A failure leaves
+ * an edit that says the same as before. */
+static enum wombat_status leave_shared(struct wombat_edit *e)
+{
+	enum wombat_status s = extents_each(&e->reader.at, 0, e->base, take_piece, e);
+	if (s != WOMBAT_OK)
+		return s;
+	extent_reader_done(&e->reader);
+	e->in_extents = false;
+	return WOMBAT_OK;
+}
+
+static enum wombat_status look_for_sharers(struct commit *c)
+{
+	struct wombat_edit *e = c->edit;
+	if (!e->in_extents || !e->extents.shared)
+		return WOMBAT_OK;
+	enum wombat_status s = edit_keys_find_owners(c->keys, e->db, e->snapshot, e->extents.id, buf_slice(&e->key), &c->others);
+	if (s == WOMBAT_OK && c->others && e->dirty) {
+		s = leave_shared(e);
+		edit_keys_disown(c->keys);
+		c->others = false;
+	}
+	return s;
+}
+
+static enum wombat_status place(struct commit *c, const struct wombat_put_info *info)
+{
+	struct wombat_edit *e = c->edit;
 	struct record r = { .expiry_ns = e->expiry_ns, .attr = buf_slice(&e->attr) };
 	if (info) {
 		r.time_ns = info->time_ns;
@@ -705,20 +811,21 @@ static enum wombat_status place(struct wombat_edit *e, struct placed_batch *out,
 	if (is_untouched(e)) {
 		r.elsewhere = true;
 		r.pointer = e->changes.root->pointer;
-		return place_head(e, out, &r);
+		return place_heads(c, &r);
 	}
-	bool whole = e->size <= (e->exists || e->shares ? WHOLE_MAX : WHOLE_NEW_MAX);
-	return whole ? place_whole(e, out, &r) : place_in_extents(e, out, &r);
+	bool whole = !c->others && e->size <= (e->exists || e->shares ? WHOLE_MAX : WHOLE_NEW_MAX);
+	return whole ? place_whole(c, &r) : place_in_extents(c, &r);
 }
 
-enum wombat_status wombat_edit_commit(struct wombat_edit *e, const struct wombat_put_info *info,
-				      const struct wombat_batch *batch, unsigned flags, uint64_t *out_sequence)
+static enum wombat_status commit(struct wombat_edit *e, struct edit_keys *keys, const struct wombat_put_info *info,
+				 const struct wombat_batch *batch, unsigned flags, uint64_t *out_sequence)
 {
 	static const struct wombat_batch nothing;
-	const struct edit_guard guard = { { guard_check, guard_touched }, e };
+	const struct edit_guard guard = { { guard_check, guard_touched }, e, keys };
 	struct placed_batch placed = { .count = 0 };
+	struct commit c = { .edit = e, .keys = keys, .out = &placed };
 	uint64_t sequence = 0;
-	if (!e->dirty && !info && !batch)
+	if (!e->dirty && !info && !batch && !keys->count)
 		return flags & WOMBAT_SYNC ? wombat_sync(e->db) : WOMBAT_OK;
 	if (!batch)
 		batch = &nothing;
@@ -731,11 +838,13 @@ enum wombat_status wombat_edit_commit(struct wombat_edit *e, const struct wombat
 		s = db_check_batch(e->db, batch);
 	if (s == WOMBAT_OK && info)
 		s = db_check_limits(e->db, 0, 0, info->attr.size);
+	if (s == WOMBAT_OK)
+		s = look_for_sharers(&c);
 	if (s != WOMBAT_OK)
 		return s;
 	s = db_place(e->db, batch, &placed);
 	if (s == WOMBAT_OK)
-		s = place(e, &placed, info);
+		s = place(&c, info);
 	if (s != WOMBAT_OK)
 		stats_error(e->db->stats, s);
 	else
@@ -749,4 +858,23 @@ enum wombat_status wombat_edit_commit(struct wombat_edit *e, const struct wombat
 	unload(e);
 	e->committed = sequence;
 	return WOMBAT_OK;
+}
+
+enum wombat_status wombat_edit_commit(struct wombat_edit *e, const struct wombat_put_info *info,
+				      const struct wombat_batch *batch, unsigned flags, uint64_t *out_sequence)
+{
+	struct edit_keys none = { .count = 0 };
+	return commit(e, &none, info, batch, flags, out_sequence);
+}
+
+enum wombat_status wombat_edit_commit_keys(struct wombat_edit *e, const struct wombat_slice *keys, size_t count,
+					   const struct wombat_put_info *info, const struct wombat_batch *batch,
+					   unsigned flags, uint64_t *out_sequence)
+{
+	struct edit_keys also;
+	enum wombat_status s = edit_keys_init(&also, e->db, buf_slice(&e->key), keys, count);
+	if (s == WOMBAT_OK)
+		s = commit(e, &also, info, batch, flags, out_sequence);
+	edit_keys_done(&also);
+	return s;
 }

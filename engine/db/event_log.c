@@ -154,17 +154,3 @@ void event_log_counts(const struct event_log *l, uint64_t *out_written, uint64_t
 	*out_written = l ? atomic_load_explicit(&l->written, memory_order_relaxed) : 0;
 	*out_lost = l ? atomic_load_explicit(&l->lost, memory_order_relaxed) : 0;
 }
-
-void event_key_text(struct wombat_slice key, char out[EVENT_KEY_TEXT])
-{
-	enum { SHOWN = 64 };
-	size_t n = 0;
-	for (size_t i = 0; i < key.size && i < SHOWN; i++) {
-		uint8_t c = key.data[i];
-		if (c >= 0x20 && c < 0x7f && c != '\\' && c != '"')
-			out[n++] = (char)c;
-		else
-			n += (size_t)snprintf(out + n, EVENT_KEY_TEXT - n, "\\x%02x", c);
-	}
-	snprintf(out + n, EVENT_KEY_TEXT - n, "%s", key.size > SHOWN ? "..." : "");
-}

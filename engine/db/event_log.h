@@ -31,8 +31,4 @@ void event_log_line(struct event_log *l, enum event_level level, const char *for
 /* Lines written, and lines lost, since it was made. */
 void event_log_counts(const struct event_log *l, uint64_t *out_written, uint64_t *out_lost);
 
-/* A key as text: printable ASCII as it is, the rest as \xNN, cut with "..." behind 64 bytes. */
-enum { EVENT_KEY_TEXT = 64 * 4 + 4 };
-void event_key_text(struct wombat_slice key, char out[EVENT_KEY_TEXT]);
-
 #endif

@@ -378,7 +378,7 @@ enum wombat_status extents_place_copy(struct wombat *db, struct placed_batch *ou
 		s = extents_place_owner(out, c.id, key.slice, false);
 	db_key_done(&key);
 	r->in_extents = true;
-	r->extents = (struct value_extents){ c.id, extents->size, extents->stored };
+	r->extents = (struct value_extents){ .id = c.id, .size = extents->size, .stored = extents->stored };
 	if (s == WOMBAT_OK)
 		s = write_batch_add_put(&out->body, change->keyspace, change->key, r);
 	out->changes += s == WOMBAT_OK;

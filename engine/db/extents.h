@@ -12,8 +12,11 @@
  * is one seek away. A change of a value is a batch of changes of extents and head, so that atomicity, snapshots, backups
  * and recovery are those of any records.
  *
- * At the newest state an id has one head at most: a copy gets an id and extents of its own, which point to the same
- * values of the log. So extents can be changed in place; who reads an older state by a snapshot finds the older extents.
+ * A copy gets an id and extents of its own, which point to the same values of the log. So at the newest state an id has one
+ * head, and extents can be changed in place; who reads an older state by a snapshot finds the older extents. Or its heads are
+ * those of keys that were committed together, which say so (value_extents.shared): whoever commits under all of these
+ * changes the extents in place, and who changes the value of some leaves them to the rest and goes on with copies
+ * (edit_keys.h).
  *
  * Puts and deletes do not look at what they replace, so extents outlive their head at first. When a compaction drops a head
  * it notes the id; then, in the background, an id whose owners have no head with it any more loses its extents and owners

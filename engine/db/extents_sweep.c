@@ -1,9 +1,9 @@
 /*
  * Removing the extents of values that are no more.
  *
- * An id's extents go when none of its owners has a head with the id at the newest state. That may be judged by reads alone,
- * since an id that lost its head never gets one again: but by a move, whose batch puts the new owner and the new head at
- * once. So the judgement is repeated by the writers' leader, where nothing comes between. Older states keep what they
+ * An id's extents go when none of its owners has a head with the id at the newest state, and an owner that has none goes in
+ * any case. A move, or a commit under several keys, puts new owners and their heads at once, perhaps for a key that was an
+ * owner before. So the judgement is repeated by the writers' leader, where nothing comes between. Older states keep what they
  * see: the extents are deleted at the newest state only, and compactions drop them when no snapshot is left that has them.
  */
 #include "engine/base/alloc.h"
@@ -75,7 +75,7 @@ static enum wombat_status has_head(struct wombat *db, struct wombat_slice key, u
 
 struct verdict {
 	bool owned, alive;
-	struct placed_batch *out; /* gets what removes the id, unless it is alive; may be NULL */
+	struct placed_batch *out; /* gets the removal of owners without a head */
 };
 
 static enum wombat_status judge_owner(struct wombat *db, uint64_t id, struct wombat_slice owner, struct verdict *v)
@@ -85,7 +85,7 @@ static enum wombat_status judge_owner(struct wombat *db, uint64_t id, struct wom
 	v->owned = true;
 	enum wombat_status s = owner.size > OWNER_KEY_HEAD ? has_head(db, key, id, &has) : WOMBAT_OK;
 	v->alive |= has;
-	if (s == WOMBAT_OK && v->out && !has && key.size)
+	if (s == WOMBAT_OK && !has && key.size)
 		s = extents_place_owner(v->out, id, key, true);
 	return s;
 }
@@ -109,18 +109,31 @@ static enum wombat_status judge(struct wombat *db, uint64_t id, struct verdict *
 	return s;
 }
 
+/* Adds what removes the owners that have no head, and if none has one the extents. */
+static enum wombat_status plan(struct wombat *db, uint64_t id, struct placed_batch *out)
+{
+	struct verdict v = { .out = out };
+	enum wombat_status s = judge(db, id, &v);
+	return s == WOMBAT_OK && v.owned && !v.alive ? extents_place_delete_range(out, id, 0, UINT64_MAX) : s;
+}
+
 struct sweep_guard {
 	struct write_guard guard;
 	struct wombat *db;
 	uint64_t id;
+	const struct placed_batch *planned;
 };
 
+/* What is to be done is still the same. */
 static enum wombat_status guard_check(const struct write_guard *guard)
 {
 	const struct sweep_guard *g = (const struct sweep_guard *)guard;
-	struct verdict v = { .alive = false };
-	enum wombat_status s = judge(g->db, g->id, &v);
-	return s == WOMBAT_OK && v.alive ? fail(WOMBAT_CONFLICT, "the value moved") : s;
+	struct placed_batch again = { .count = 0 };
+	enum wombat_status s = plan(g->db, g->id, &again);
+	if (s == WOMBAT_OK && !slice_equal(buf_slice(&again.body), buf_slice(&g->planned->body)))
+		s = fail(WOMBAT_CONFLICT, "the value has other owners by now");
+	db_place_done(g->db, &again, 0);
+	return s;
 }
 
 static bool guard_touched(const struct write_guard *guard, struct wombat_slice body)
@@ -132,16 +145,12 @@ static bool guard_touched(const struct write_guard *guard, struct wombat_slice b
 
 static enum wombat_status sweep_id(struct wombat *db, uint64_t id)
 {
-	const struct sweep_guard guard = { { guard_check, guard_touched }, db, id };
 	struct placed_batch out = { .count = 0 };
-	struct verdict v = { .out = &out };
+	const struct sweep_guard guard = { { guard_check, guard_touched }, db, id, &out };
 	uint64_t sequence = 0;
-	enum wombat_status s = judge(db, id, &v);
-	if (s == WOMBAT_OK && v.owned && !v.alive)
-		s = extents_place_delete_range(&out, id, 0, UINT64_MAX);
-	/* Of one that is alive the owners that it left are removed all the same. */
+	enum wombat_status s = plan(db, id, &out);
 	if (s == WOMBAT_OK && out.changes)
-		s = db_write_placed(db, &out, 0, v.alive ? NULL : &guard.guard, &sequence);
+		s = db_write_placed(db, &out, 0, &guard.guard, &sequence);
 	db_place_done(db, &out, sequence);
 	return s == WOMBAT_CONFLICT ? WOMBAT_OK : s;
 }

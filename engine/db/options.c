@@ -106,6 +106,22 @@ static enum wombat_status parse_word(const struct option_entry *e, const char *t
 	return bad_value(e, text, e->info.range_text);
 }
 
+static enum wombat_status parse_path(const struct option_entry *e, const char *text, char *out)
+{
+	size_t size = strlen(text);
+	if ((*text && *text != '/') || strchr(text, '\n'))
+		return bad_value(e, text, e->info.range_text);
+	if (size >= OPTION_PATH_MAX)
+		return fail(WOMBAT_OUT_OF_RANGE, "option %s: a path of %zu bytes is too long (at most %d)", e->info.name, size,
+			    OPTION_PATH_MAX - 1);
+	/* Without slashes at its end, so that one directory has one name. */
+	while (size > 1 && text[size - 1] == '/')
+		size--;
+	memset(out, 0, OPTION_PATH_MAX);
+	memcpy(out, text, size);
+	return WOMBAT_OK;
+}
+
 enum wombat_status option_parse(const struct option_entry *e, const char *text, struct options *o)
 {
 	void *field = (char *)o + e->offset;
@@ -119,6 +135,8 @@ enum wombat_status option_parse(const struct option_entry *e, const char *text, 
 		return parse_real(e, text, field);
 	case WOMBAT_TYPE_ENUM:
 		return parse_word(e, text, field);
+	case WOMBAT_TYPE_PATH:
+		return parse_path(e, text, field);
 	}
 	return fail(WOMBAT_INVALID, "option %s has no type", e->info.name);
 }
@@ -141,7 +159,7 @@ enum wombat_status option_print(const struct option_entry *e, const struct optio
 	const void *field = (const char *)o + e->offset;
 	uint64_t integer = 0;
 	int n = 0;
-	if (e->info.type != WOMBAT_TYPE_BOOL && e->info.type != WOMBAT_TYPE_REAL)
+	if (option_size(e) == sizeof integer && e->info.type != WOMBAT_TYPE_REAL)
 		memcpy(&integer, field, sizeof integer);
 	switch (e->info.type) {
 	case WOMBAT_TYPE_BOOL:
@@ -159,6 +177,9 @@ enum wombat_status option_print(const struct option_entry *e, const struct optio
 	case WOMBAT_TYPE_ENUM:
 		n = snprintf(out, cap, "%s", e->words[integer]);
 		break;
+	case WOMBAT_TYPE_PATH:
+		n = snprintf(out, cap, "%s", (const char *)field);
+		break;
 	}
 	if (n < 0 || (size_t)n >= cap)
 		return fail(WOMBAT_TOO_BIG, "option %s: its value needs %d bytes", e->info.name, n + 1);
@@ -166,6 +187,18 @@ enum wombat_status option_print(const struct option_entry *e, const struct optio
 }
 
 /* ---- Sets of values ------------------------------------------------------------------------ */
+
+size_t option_size(const struct option_entry *e)
+{
+	switch (e->info.type) {
+	case WOMBAT_TYPE_BOOL:
+		return sizeof(bool);
+	case WOMBAT_TYPE_PATH:
+		return OPTION_PATH_MAX;
+	default:
+		return sizeof(uint64_t);
+	}
+}
 
 void options_defaults(struct options *o)
 {
@@ -182,7 +215,7 @@ void options_overlay(struct options *o, const struct wombat_options *over)
 		if (!(over->explicit_mask >> i & 1))
 			continue;
 		size_t offset = option_table[i].offset;
-		size_t size = option_table[i].info.type == WOMBAT_TYPE_BOOL ? sizeof(bool) : 8;
+		size_t size = option_size(&option_table[i]);
 		memcpy((char *)o + offset, (const char *)&over->values + offset, size);
 	}
 }

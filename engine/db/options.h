@@ -7,7 +7,7 @@
 
 #include "engine/base/buf.h"
 
-enum { OPTION_MAX = 64 };
+enum { OPTION_MAX = 64, OPTION_PATH_MAX = 1024 };
 
 /* Values in force; sizes in bytes. Field by field as in the table in options_table.c. */
 struct options {
@@ -21,6 +21,7 @@ struct options {
 	uint64_t block_size;
 	double bloom_false_positive;
 	uint64_t num_compactors;
+	uint64_t compaction_strategy; /* enum compaction_strategy */
 	uint64_t compaction_throttle_bytes_per_sec;
 	uint64_t compression; /* enum table_compression */
 	uint64_t compression_level;
@@ -44,11 +45,14 @@ struct options {
 	uint64_t value_threshold;
 	uint64_t value_log_file_size;
 	double value_log_space_reclaim_threshold;
+	char value_dir[OPTION_PATH_MAX]; /* where they are in an open database; empty: in its own directory */
 	uint64_t log_level; /* enum event_level */
 	uint64_t slow_operation_threshold_ms;
 	uint64_t max_key_size;
 	uint64_t max_value_size;
 };
+
+enum compaction_strategy { STRATEGY_LEVELED, STRATEGY_TIERED };
 
 /* struct wombat_options: values, and which of them were set explicitly. */
 struct wombat_options {
@@ -65,6 +69,8 @@ struct option_entry {
 extern const struct option_entry option_table[];
 extern const size_t option_count;
 
+/* Of its field. */
+size_t option_size(const struct option_entry *entry);
 void options_defaults(struct options *o);
 /* The entry of that name; NULL: none. */
 const struct option_entry *option_find(const char *name);

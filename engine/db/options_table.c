@@ -13,6 +13,7 @@
 #define FIELD(field) offsetof(struct options, field)
 
 static const char *const log_words[] = { "off", "error", "warn", "info", "debug", NULL };
+static const char *const strategy_words[] = { "leveled", "tiered", NULL };
 static const char *const compression_words[] = { "none", "zlib", NULL };
 
 const struct option_entry option_table[] = {
@@ -56,6 +57,12 @@ const struct option_entry option_table[] = {
 	    "Compactions that run at a time. More: keeps up with heavier writing, takes more processor and disk from the "
 	    "foreground. Less: writers may come to wait." },
 	  FIELD(num_compactors), 1, 64, NULL },
+	{ { "compaction_strategy", WOMBAT_TYPE_ENUM, "leveled", "leveled|tiered", "", true,
+	    "How tables are merged. leveled: levels with targets, few tables to read and little space for overwritten data. "
+	    "tiered: num_level_zero_tables tables of about one size at a time, so that each byte is written less often; "
+	    "reads ask up to half of num_level_zero_tables_stall more tables, and overwritten data takes up to three times the "
+	    "space." },
+	  FIELD(compaction_strategy), 0, 1, strategy_words },
 	{ { "compaction_throttle_bytes_per_sec", WOMBAT_TYPE_SIZE, "0", "0..1T", "bytes/s", true,
 	    "Bytes a second that compactions may write together; 0: no limit. Less: steadier reads and writes beside them, "
 	    "until they fall behind and writers are slowed." },
@@ -75,6 +82,10 @@ const struct option_entry option_table[] = {
 	    "How often what was written is made durable in the background; 0: only on request. More: more to lose in a power "
 	    "cut. Less: more writing to the disk." },
 	  FIELD(sync_interval_ms), 0, 3600000, NULL },
+	{ { "value_dir", WOMBAT_TYPE_PATH, "", "an absolute path, or nothing", "", false,
+	    "Directory for the value log when a database is made; empty: the database's own. Another device than that of "
+	    "tables and log: they do not wait for each other, but both must be there. Later: where it was moved to." },
+	  FIELD(value_dir), 0, 1, NULL },
 	{ { "block_cache_size", WOMBAT_TYPE_SIZE, "512M", "0..1T", "bytes", true,
 	    "Memory for table blocks that were read. More: fewer reads from the disk. Less: more of them; 0 keeps only "
 	    "what is in use." },

@@ -16,8 +16,8 @@ void slow_end(struct wombat *db, uint64_t begin, const char *operation, unsigned
 	uint64_t ns = db->env->calls->monotonic_ns(db->env) - begin;
 	if (!threshold || ns < threshold)
 		return;
-	char text[EVENT_KEY_TEXT];
-	event_key_text(key, text);
+	char text[KEY_TEXT];
+	key_text(key, text);
 	stats_add(db->stats, STAT_SLOW, 1);
 	event_log_line(db->log, EVENT_WARN, "slow %s of \"%s\" in keyspace %u: %.1f ms%s", operation, text, keyspace, ms(ns),
 		       where ? where : "");

@@ -24,6 +24,9 @@
 
 #define OWN_FIRST (UINT64_C(1) << 55)
 
+/* More ranges than these become one with the last, gaps between them included. */
+enum { RANGES_MAX = 1000 };
+
 /* With the keyspace byte; from the heap. */
 struct read_range {
 	struct buf lower, upper;
@@ -39,6 +42,8 @@ struct wombat_txn {
 	uint64_t read_count;
 	struct read_range *ranges;
 	size_t range_count, range_capacity;
+	enum wombat_status noting;   /* WOMBAT_NO_MEMORY: a range is missing among them */
+	bool committed;
 };
 
 /* ---- Life ---------------------------------------------------------------------------------- */
@@ -53,9 +58,9 @@ enum wombat_status wombat_txn_begin(struct wombat *db, unsigned flags, struct wo
 	t->db = db;
 	t->serializable = flags & WOMBAT_SERIALIZABLE;
 	t->own_last = OWN_FIRST - 1;
-	enum wombat_status s = memtable_new(&t->own);
+	enum wombat_status s = memtable_new(0, &t->own);
 	if (s == WOMBAT_OK && t->serializable)
-		s = memtable_new(&t->read_keys);
+		s = memtable_new(0, &t->read_keys);
 	if (s == WOMBAT_OK && !(t->snapshot = wombat_snapshot_new(db)))
 		s = WOMBAT_NO_MEMORY;
 	if (s != WOMBAT_OK) {
@@ -92,16 +97,32 @@ static enum wombat_status note_read(struct wombat_txn *t, struct wombat_slice ke
 	return memtable_add(t->read_keys, key, tag_make(++t->read_count, KIND_DELETE), WOMBAT_STR(""), 0);
 }
 
-static enum wombat_status note_range(struct wombat_txn *t, unsigned keyspace, const struct wombat_iter_options *options)
+/* Makes the range reach from the lower of both beginnings to the higher of both ends. */
+static enum wombat_status widen(struct read_range *r, struct wombat_slice lower, struct wombat_slice upper)
 {
-	if (!t->serializable)
-		return WOMBAT_OK;
+	enum wombat_status s = WOMBAT_OK;
+	if (slice_compare(lower, buf_slice(&r->lower)) < 0)
+		s = buf_set(&r->lower, lower);
+	if (s == WOMBAT_OK && slice_compare(upper, buf_slice(&r->upper)) > 0)
+		s = buf_set(&r->upper, upper);
+	return s;
+}
+
+static enum wombat_status add_range(struct wombat_txn *t, struct wombat_slice lower, struct wombat_slice upper)
+{
+	struct read_range *last = t->range_count ? &t->ranges[t->range_count - 1] : NULL;
+	bool touches = last && slice_compare(lower, buf_slice(&last->upper)) <= 0 &&
+		       slice_compare(buf_slice(&last->lower), upper) <= 0;
+	if (touches || t->range_count >= RANGES_MAX)
+		return widen(last, lower, upper);
 	struct read_range *ranges = array_reserve(t->ranges, t->range_count, &t->range_capacity, sizeof *ranges);
 	if (!ranges)
 		return fail_no_memory();
 	t->ranges = ranges;
 	struct read_range r = { .lower = { 0 } };
-	enum wombat_status s = db_iter_bounds(keyspace, options, &r.lower, &r.upper);
+	enum wombat_status s = buf_set(&r.lower, lower);
+	if (s == WOMBAT_OK)
+		s = buf_set(&r.upper, upper);
 	if (s != WOMBAT_OK) {
 		buf_done(&r.lower);
 		buf_done(&r.upper);
@@ -109,6 +130,25 @@ static enum wombat_status note_range(struct wombat_txn *t, unsigned keyspace, co
 	}
 	t->ranges[t->range_count++] = r;
 	return WOMBAT_OK;
+}
+
+/* An iterator passed over a range. What cannot be remembered makes the commit fail. */
+static void note_range(void *arg, struct wombat_slice from, struct wombat_slice to, bool to_included)
+{
+	struct wombat_txn *t = arg;
+	struct buf behind = { 0 };
+	enum wombat_status s = WOMBAT_OK;
+	if (to_included) {
+		s = buf_set(&behind, to);
+		if (s == WOMBAT_OK)
+			s = buf_append_byte(&behind, 0); /* the next key in order */
+		to = buf_slice(&behind);
+	}
+	if (s == WOMBAT_OK)
+		s = add_range(t, from, to);
+	buf_done(&behind);
+	if (t->noting == WOMBAT_OK)
+		t->noting = s;
 }
 
 /* True: the transaction itself changed the key last, and `*out_status` says what it finds. */
@@ -147,13 +187,57 @@ enum wombat_status wombat_txn_iter_new(struct wombat_txn *t, const struct wombat
 {
 	struct wombat_iter_options own = options ? *options : (struct wombat_iter_options){ .lower = { NULL, 0 } };
 	own.read.snapshot = t->snapshot;
-	if (keyspace < 1 || keyspace > WOMBAT_KEYSPACE_MAX)
-		return fail(WOMBAT_INVALID, "keyspace %u is outside 1..%d", keyspace, WOMBAT_KEYSPACE_MAX);
-	enum wombat_status s = note_range(t, keyspace, &own);
+	enum wombat_status s = keyspace_check(keyspace);
 	if (s != WOMBAT_OK)
 		return s;
-	const struct iter_own changes = { t->own, OWN_FIRST, t->own_last };
-	return db_iter_new(t->db, &own, keyspace, t->own_last >= OWN_FIRST ? &changes : NULL, out_iter);
+	const struct iter_own mine = {
+		.changes = t->own_last >= OWN_FIRST ? t->own : NULL, .first = OWN_FIRST, .last = t->own_last,
+		.passed = t->serializable ? note_range : NULL, .arg = t,
+	};
+	return db_iter_new(t->db, &own, keyspace, &mine, out_iter);
+}
+
+enum wombat_status wombat_txn_prefix_exists(struct wombat_txn *t, unsigned keyspace, struct wombat_slice prefix, unsigned flags,
+					    bool *out_exists)
+{
+	const struct wombat_iter_options options = { .read.flags = flags | WOMBAT_READ_META, .lower = prefix };
+	struct wombat_iter *it;
+	enum wombat_status s = wombat_txn_iter_new(t, &options, keyspace, &it);
+	if (s != WOMBAT_OK)
+		return s;
+	bool found = wombat_iter_first(it) && slice_starts_with(wombat_iter_record(it)->key, prefix);
+	s = wombat_iter_status(it);
+	wombat_iter_free(it);
+	if (s == WOMBAT_OK)
+		*out_exists = found;
+	return s;
+}
+
+enum wombat_status wombat_txn_list_new(struct wombat_txn *t, unsigned keyspace, struct wombat_slice prefix,
+				       struct wombat_list **out_list)
+{
+	return db_list_new(t->db, t, NULL, keyspace, prefix, out_list);
+}
+
+enum wombat_status wombat_txn_value_open(struct wombat_txn *t, unsigned keyspace, struct wombat_slice key,
+					 struct wombat_value **out_value)
+{
+	const struct wombat_read_options options = { .snapshot = t->snapshot };
+	struct wombat_record own;
+	struct db_key k;
+	enum wombat_status s = db_key_init(&k, keyspace, key);
+	if (s != WOMBAT_OK)
+		return s;
+	if (get_own(t, &options, k.slice, &own, &s)) {
+		if (s == WOMBAT_OK)
+			s = value_of_record(t->db, &own, out_value);
+	} else {
+		s = note_read(t, k.slice);
+		if (s == WOMBAT_OK)
+			s = wombat_value_open(t->db, &options, keyspace, key, out_value);
+	}
+	db_key_done(&k);
+	return s;
 }
 
 /* ---- Changing ------------------------------------------------------------------------------ */
@@ -162,6 +246,8 @@ static enum wombat_status change(struct wombat_txn *t, enum ikey_kind kind, unsi
 				 struct wombat_slice encoded)
 {
 	struct db_key k;
+	if (t->committed)
+		return fail(WOMBAT_INVALID, "the transaction is committed: no change can come to it");
 	enum wombat_status s = db_check_limits(t->db, key.size, 0, 0);
 	if (s == WOMBAT_OK)
 		s = db_key_init(&k, keyspace, key);
@@ -207,8 +293,8 @@ enum wombat_status wombat_txn_delete(struct wombat_txn *t, unsigned keyspace, st
 /* fail(WOMBAT_CONFLICT): the key in printable form, whatever its bytes. */
 static enum wombat_status conflict(struct wombat_slice key)
 {
-	char text[EVENT_KEY_TEXT];
-	event_key_text(slice_make(key.data + 1, key.size - 1), text);
+	char text[KEY_TEXT];
+	key_text(slice_make(key.data + 1, key.size - 1), text);
 	return fail(WOMBAT_CONFLICT, "the transaction conflicts with a newer change of key \"%s\" in keyspace %u", text,
 		    key.data[0]);
 }
@@ -402,7 +488,7 @@ static enum wombat_status write_changes(struct wombat_txn *t, unsigned flags, ui
 		/* Before the view that is checked: all up to it is in there. */
 		.since = atomic_load_explicit(&t->db->visible_sequence, memory_order_acquire),
 	};
-	enum wombat_status s = check(t, t->snapshot->sequence);
+	enum wombat_status s = t->noting == WOMBAT_OK ? check(t, t->snapshot->sequence) : fail_no_memory();
 	stats_error(t->db->stats, s); /* that of the leader's check is counted there */
 	if (s == WOMBAT_OK)
 		s = gather(t, batch);
@@ -412,9 +498,11 @@ static enum wombat_status write_changes(struct wombat_txn *t, unsigned flags, ui
 	return s;
 }
 
-enum wombat_status wombat_txn_commit(struct wombat_txn *t, unsigned flags, uint64_t *out_sequence)
+enum wombat_status wombat_txn_try(struct wombat_txn *t, unsigned flags, uint64_t *out_sequence)
 {
 	enum wombat_status s = WOMBAT_OK;
+	if (t->committed)
+		return fail(WOMBAT_INVALID, "the transaction is committed already");
 	if (t->own_last >= OWN_FIRST)
 		s = write_changes(t, flags, out_sequence);
 	else if (out_sequence) /* What was only read was read as of then. */
@@ -423,6 +511,13 @@ enum wombat_status wombat_txn_commit(struct wombat_txn *t, unsigned flags, uint6
 		stats_add(t->db->stats, STAT_TXN_COMMITS, 1);
 	else if (s == WOMBAT_CONFLICT)
 		stats_add(t->db->stats, STAT_TXN_CONFLICTS, 1);
+	t->committed = s == WOMBAT_OK;
+	return s;
+}
+
+enum wombat_status wombat_txn_commit(struct wombat_txn *t, unsigned flags, uint64_t *out_sequence)
+{
+	enum wombat_status s = wombat_txn_try(t, flags, out_sequence);
 	wombat_txn_abandon(t);
 	return s;
 }

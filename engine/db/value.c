@@ -76,6 +76,17 @@ enum wombat_status wombat_value_open(struct wombat *db, const struct wombat_read
 	return WOMBAT_OK;
 }
 
+enum wombat_status value_of_record(struct wombat *db, const struct wombat_record *record, struct wombat_value **out_value)
+{
+	struct wombat_value *value = mem_zalloc(sizeof *value);
+	if (!value)
+		return fail_no_memory();
+	value->db = db;
+	value->record = *record;
+	*out_value = value;
+	return WOMBAT_OK;
+}
+
 const struct wombat_record *wombat_value_record(const struct wombat_value *value)
 {
 	return &value->record;
@@ -199,8 +210,8 @@ static enum wombat_status check_move(const struct moves_guard *g, struct read_vi
 	db_key_done(&key);
 	if (s != WOMBAT_OK || newest <= move->sequence)
 		return s;
-	char text[EVENT_KEY_TEXT];
-	event_key_text(change.key, text);
+	char text[KEY_TEXT];
+	key_text(change.key, text);
 	return fail(WOMBAT_CONFLICT, "key \"%s\" was changed since the value that moves was opened", text);
 }
 

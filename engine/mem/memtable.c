@@ -12,6 +12,7 @@
 
 #include "engine/base/alloc.h"
 #include "engine/base/mutex.h"
+#include "engine/base/pages.h"
 #include "engine/base/record.h"
 #include "engine/mem/bptree.h"
 
@@ -39,13 +40,13 @@ struct memtable {
 	size_t run_count;            /* guarded by ranges_mu */
 };
 
-enum wombat_status memtable_new(struct memtable **out)
+enum wombat_status memtable_new(size_t expected_bytes, struct memtable **out)
 {
 	struct memtable *m = mem_zalloc(sizeof *m);
 	if (!m)
 		return fail_no_memory();
 	atomic_init(&m->refs, 1);
-	arena_init(&m->arena, BLOCK_BYTES);
+	arena_init(&m->arena, expected_bytes >= PAGES_WORTH ? ARENA_HUGE : BLOCK_BYTES);
 	mutex_init(&m->ranges_mu, LOCK_RANK_STATS);
 	range_del_set_init(&m->ranges);
 	enum wombat_status s = bptree_init(&m->tree, &m->arena);

@@ -10,7 +10,8 @@
 
 struct memtable;
 
-MUST_CHECK enum wombat_status memtable_new(struct memtable **out);
+/* `expected_bytes`: about what it will take, which decides where its memory is from; 0: little. */
+MUST_CHECK enum wombat_status memtable_new(size_t expected_bytes, struct memtable **out);
 struct memtable *memtable_ref(struct memtable *m);
 void memtable_unref(struct memtable *m); /* NULL is fine */
 

@@ -38,13 +38,6 @@ uint32_t wombat_batch_count(const struct wombat_batch *b)
 	return b->count;
 }
 
-static enum wombat_status check_keyspace(unsigned keyspace)
-{
-	if (keyspace < 1 || keyspace > WOMBAT_KEYSPACE_MAX)
-		return fail(WOMBAT_INVALID, "keyspace %u is outside 1..%d", keyspace, WOMBAT_KEYSPACE_MAX);
-	return WOMBAT_OK;
-}
-
 static void note_key(struct wombat_batch *b, size_t size)
 {
 	if (size > b->largest_key)
@@ -151,7 +144,7 @@ enum wombat_status wombat_batch_put(struct wombat_batch *b, unsigned keyspace, s
 	enum { LENT_MIN = 4096 }; /* what is smaller is copied in less time than it is kept track of */
 	struct record r = { .value = value };
 	take_info(&r, info);
-	enum wombat_status s = check_keyspace(keyspace);
+	enum wombat_status s = keyspace_check(keyspace);
 	if (s == WOMBAT_OK && info && info->borrow && value.size >= LENT_MIN)
 		s = lend(b, &r);
 	if (s == WOMBAT_OK)
@@ -165,7 +158,7 @@ enum wombat_status write_batch_put_shared(struct wombat_batch *b, unsigned keysp
 					  struct record *record, const struct wombat_put_info *info)
 {
 	take_info(record, info);
-	enum wombat_status s = check_keyspace(keyspace);
+	enum wombat_status s = keyspace_check(keyspace);
 	if (s == WOMBAT_OK)
 		s = put_record(b, keyspace, key, record);
 	if (s == WOMBAT_OK)
@@ -178,7 +171,7 @@ enum wombat_status write_batch_put_copy(struct wombat_batch *b, unsigned keyspac
 {
 	struct record r = { .in_extents = true, .extents = { .id = WRITE_BATCH_COPY, .size = b->copy_count } };
 	take_info(&r, info);
-	enum wombat_status s = check_keyspace(keyspace);
+	enum wombat_status s = keyspace_check(keyspace);
 	if (s != WOMBAT_OK)
 		return s;
 	struct wombat_value **copies = array_reserve(b->copies, b->copy_count, &b->copy_capacity, sizeof(*copies));
@@ -226,7 +219,7 @@ enum wombat_status write_batch_move(struct wombat_batch *b, unsigned keyspace, s
 
 enum wombat_status wombat_batch_delete(struct wombat_batch *b, unsigned keyspace, struct wombat_slice key)
 {
-	enum wombat_status s = check_keyspace(keyspace);
+	enum wombat_status s = keyspace_check(keyspace);
 	if (s == WOMBAT_OK)
 		s = write_batch_add_delete(&b->body, keyspace, key);
 	if (s != WOMBAT_OK)
@@ -239,7 +232,7 @@ enum wombat_status wombat_batch_delete(struct wombat_batch *b, unsigned keyspace
 enum wombat_status wombat_batch_delete_range(struct wombat_batch *b, unsigned keyspace, struct wombat_slice from,
 					     struct wombat_slice to)
 {
-	enum wombat_status s = check_keyspace(keyspace);
+	enum wombat_status s = keyspace_check(keyspace);
 	if (s == WOMBAT_OK)
 		s = write_batch_add_delete_range(&b->body, keyspace, from, to);
 	if (s != WOMBAT_OK)

@@ -258,6 +258,13 @@ static inline struct wombat_slice separator_rest(const struct index *x, size_t i
 	return slice_make(x->keys + begin, x->key_ends[i] - begin);
 }
 
+enum wombat_status index_key(const struct index *x, size_t i, struct buf *out)
+{
+	struct wombat_slice rest = separator_rest(x, i);
+	enum wombat_status s = buf_set(out, x->prefix);
+	return s == WOMBAT_OK ? buf_append(out, rest.data, rest.size) : s;
+}
+
 int index_compare(const struct index *x, size_t i, struct wombat_slice key, uint64_t tag)
 {
 	size_t n = x->prefix.size;

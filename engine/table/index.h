@@ -64,6 +64,8 @@ static inline struct table_handle index_handle(const struct index *x, size_t i)
 }
 /* Where the last block ends, its trailer included. */
 uint64_t index_blocks_end(const struct index *x);
+/* The key of separator i, into `out`. */
+MUST_CHECK enum wombat_status index_key(const struct index *x, size_t i, struct buf *out);
 /* How separator i compares with (key, tag): < 0, 0, > 0. */
 int index_compare(const struct index *x, size_t i, struct wombat_slice key, uint64_t tag);
 

@@ -183,6 +183,26 @@ uint64_t table_offset_of(struct table *t, struct wombat_slice key)
 	return i < t->index->count ? t->index->offsets[i] : index_blocks_end(t->index);
 }
 
+enum wombat_status table_sample(struct table *t, size_t max,
+	enum wombat_status (*each)(void *arg, struct wombat_slice key, uint64_t bytes), void *arg)
+{
+	struct buf key = { 0 };
+	size_t count = t->index->count < max ? t->index->count : max;
+	uint64_t from = 0;
+	enum wombat_status s = WOMBAT_OK;
+	for (size_t i = 1; i <= count && s == WOMBAT_OK; i++) {
+		size_t last = t->index->count * i / count - 1;
+		struct table_handle block = index_handle(t->index, last);
+		uint64_t end = block.offset + block.size;
+		s = index_key(t->index, last, &key);
+		if (s == WOMBAT_OK)
+			s = each(arg, buf_slice(&key), end - from);
+		from = end;
+	}
+	buf_done(&key);
+	return s;
+}
+
 /* ---- Get -------------------------------------------------------------------------------------- */
 
 /* Whether the filter rules the hash out by its line, counted. Lets go of the line; NULL: there was none to be had. */
@@ -199,7 +219,12 @@ static bool ruled_out(struct table *t, const uint8_t *line, struct lru_pin *pin,
 	return out;
 }
 
-enum wombat_status table_get(struct table *t, struct wombat_slice key, uint64_t max_sequence, unsigned flags,
+void table_set_sequence(struct table *t, uint64_t sequence)
+{
+	t->sequence = sequence;
+}
+
+static enum wombat_status get(struct table *t, struct wombat_slice key, uint64_t max_sequence, unsigned flags,
 	uint64_t *out_tag, struct wombat_slice *out_value, struct lru_pin *pin)
 {
 	/* The filter's line comes from memory while the index is searched, the cache entry while the line is tested. */
@@ -230,6 +255,19 @@ enum wombat_status table_get(struct table *t, struct wombat_slice key, uint64_t 
 		return WOMBAT_OK;
 	lru_pin_release(pin);
 	return r == BLOCK_END ? WOMBAT_NOT_FOUND : table_fail_block(t, t->index->offsets[i], "damaged entry");
+}
+
+enum wombat_status table_get(struct table *t, struct wombat_slice key, uint64_t max_sequence, unsigned flags,
+	uint64_t *out_tag, struct wombat_slice *out_value, struct lru_pin *pin)
+{
+	if (__builtin_expect(t->sequence == 0, 1))
+		return get(t, key, max_sequence, flags, out_tag, out_value, pin);
+	if (max_sequence < t->sequence)
+		return WOMBAT_NOT_FOUND;
+	enum wombat_status s = get(t, key, SEQUENCE_MAX, flags, out_tag, out_value, pin);
+	if (s == WOMBAT_OK)
+		*out_tag = tag_make(t->sequence, tag_kind(*out_tag));
+	return s;
 }
 
 bool table_may_have_prefix(struct table *t, struct wombat_slice prefix)

@@ -68,6 +68,9 @@ struct table_options {
 
 MUST_CHECK enum wombat_status table_open(struct env *env, const char *path, uint64_t number,
 	const struct table_options *options, struct table **out);
+/* All of its entries, which were written with number 0, have this one; 0: each its own. Before the table is used; it must
+ * have no range tombstones. */
+void table_set_sequence(struct table *t, uint64_t sequence);
 void table_close(struct table *t); /* no pin or iterator may be out */
 size_t table_memory_bytes(const struct table *t); /* index, hints, struct: charge of the table cache */
 
@@ -80,6 +83,19 @@ enum table_read_flags { TABLE_READ_NO_FILL = 1, TABLE_READ_CACHED = 2, TABLE_REA
  */
 MUST_CHECK enum wombat_status table_get(struct table *t, struct wombat_slice key, uint64_t max_sequence,
 	unsigned flags, uint64_t *out_tag, struct wombat_slice *out_value, struct lru_pin *pin);
+/* What lookups of table_get_warm() looked at, gathered by the caller: counted once an answer is there. */
+struct table_warm_counts {
+	unsigned tables, filter_pages, filters, filters_useful, blocks;
+};
+/*
+ * table_get() of what is in memory, within a section of base/readers.h: nothing but the block is held, nothing read,
+ * allocated or counted. `hash`: filter_hash_key(key). WOMBAT_WOULD_BLOCK: it takes table_get() to say.
+ */
+MUST_CHECK enum wombat_status table_get_warm(const struct table *t, struct wombat_slice key, uint64_t hash,
+	uint64_t max_sequence, struct table_warm_counts *counts, uint64_t *out_tag, struct wombat_slice *out_value,
+	struct lru_pin *pin);
+/* Counts them where table_get() would have; but for `tables`, which are the table cache's. */
+void table_count_warm(const struct table_options *options, const struct table_warm_counts *counts);
 /* False: no key here starts with `prefix` (keyspace byte + path that ends in '/'), by the filter. */
 bool table_may_have_prefix(struct table *t, struct wombat_slice prefix);
 /* Not counted; valid while the table is open. May be NULL. */
@@ -99,6 +115,10 @@ void table_forget_blocks(struct table *t);
 
 /* Bytes of the file up to where `key` would be: for estimates. */
 uint64_t table_offset_of(struct table *t, struct wombat_slice key);
+/* Calls `each`, ascending, with at most `max` keys that divide the table's data into about equal parts, and the bytes of
+ * the part that ends with the key. A table without data: none. */
+MUST_CHECK enum wombat_status table_sample(struct table *t, size_t max,
+	enum wombat_status (*each)(void *arg, struct wombat_slice key, uint64_t bytes), void *arg);
 
 /* Reads and verifies everything: checksums, order, filter, counts against the properties. Calls `report` per
  * finding. WOMBAT_CORRUPTION if there was one; another failure when it could not look. */

@@ -11,6 +11,7 @@
 
 #include "engine/base/alloc.h"
 #include "engine/env/filename.h"
+#include "engine/iter/stamp_iter.h"
 
 struct table_cache {
 	/* Fixed. */
@@ -60,6 +61,7 @@ enum wombat_status table_cache_new(struct env *env, const char *dir, unsigned ma
 		return s;
 	}
 	lru_set_max_entries(c->tables, max_open_files);
+	lru_allow_peeks(c->tables);
 	memcpy(c->dir, dir, dir_bytes);
 	*out = c;
 	return WOMBAT_OK;
@@ -79,29 +81,30 @@ static struct lru_key key_of(uint64_t number)
 	return (struct lru_key){ number, 0 };
 }
 
-static enum wombat_status open_and_insert(struct table_cache *c, uint64_t number, struct lru_handle **out)
+static enum wombat_status open_and_insert(struct table_cache *c, const struct table_name *name, struct lru_handle **out)
 {
 	char path[FILENAME_PATH_MAX];
-	if (!filename_path(path, c->dir, FILE_TABLE, number))
+	if (!filename_path(path, c->dir, FILE_TABLE, name->number))
 		return fail(WOMBAT_INVALID, "%s: path too long", c->dir);
 	struct table *table;
-	enum wombat_status s = table_open(c->env, path, number, &c->options, &table);
+	enum wombat_status s = table_open(c->env, path, name->number, &c->options, &table);
 	if (s != WOMBAT_OK)
 		return s;
-	*out = lru_insert(c->tables, key_of(number), table, table_memory_bytes(table), destroy_table);
+	table_set_sequence(table, name->sequence);
+	*out = lru_insert(c->tables, key_of(name->number), table, table_memory_bytes(table), destroy_table);
 	if (*out)
 		return WOMBAT_OK;
 	table_close(table);
 	return fail_no_memory();
 }
 
-enum wombat_status table_cache_acquire(struct table_cache *c, uint64_t number, struct lru_hint *hint,
+enum wombat_status table_cache_acquire(struct table_cache *c, const struct table_name *name,
 	struct table **out_table, struct lru_handle **out_handle)
 {
-	struct lru_handle *h = hint ? lru_lookup_hinted(c->tables, key_of(number), hint) :
-				      lru_lookup(c->tables, key_of(number), false);
+	struct lru_handle *h = name->hint ? lru_lookup_hinted(c->tables, key_of(name->number), name->hint) :
+					    lru_lookup(c->tables, key_of(name->number), false);
 	if (!h) {
-		enum wombat_status s = open_and_insert(c, number, &h);
+		enum wombat_status s = open_and_insert(c, name, &h);
 		if (s != WOMBAT_OK)
 			return s;
 	}
@@ -115,17 +118,27 @@ void table_cache_release(struct table_cache *c, struct lru_handle *handle)
 	lru_release(c->tables, handle);
 }
 
+struct table *table_cache_peek(const struct table_name *name)
+{
+	return lru_peek(key_of(name->number), name->hint);
+}
+
+void table_cache_count_hits(struct table_cache *c, uint64_t hits)
+{
+	lru_count_hits(c->tables, hits);
+}
+
 static void release_for_iter(void *owner, void *handle)
 {
 	table_cache_release(owner, handle);
 }
 
-enum wombat_status table_cache_iter_new(struct table_cache *c, uint64_t number, struct lru_hint *hint, unsigned flags,
+enum wombat_status table_cache_iter_new(struct table_cache *c, const struct table_name *name, unsigned flags,
 	size_t read_ahead_bytes, struct iter **out)
 {
 	struct table *t;
 	struct lru_handle *h;
-	enum wombat_status s = table_cache_acquire(c, number, hint, &t, &h);
+	enum wombat_status s = table_cache_acquire(c, name, &t, &h);
 	if (s != WOMBAT_OK)
 		return s;
 	s = table_iter_new(t, flags, read_ahead_bytes, out);
@@ -134,7 +147,7 @@ enum wombat_status table_cache_iter_new(struct table_cache *c, uint64_t number, 
 		return s;
 	}
 	table_iter_on_free(*out, release_for_iter, c, h);
-	return WOMBAT_OK;
+	return name->sequence ? stamp_iter_new(*out, name->sequence, out) : WOMBAT_OK;
 }
 
 /* The blocks are found by the table's index. Those of a table that is not open grow old in the block cache

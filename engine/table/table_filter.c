@@ -70,7 +70,7 @@ static struct lru_key key_of(const struct table *t, uint32_t page)
 static uint8_t *read_page(struct table *t, uint32_t page)
 {
 	size_t size = filter_page_size(&t->filter, page);
-	uint8_t *memory = mem_alloc_aligned(size);
+	uint8_t *memory = lru_alloc(t->options.filter_cache, size);
 	const uint8_t *bytes;
 	if (!memory)
 		return NULL;

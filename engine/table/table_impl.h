@@ -15,6 +15,7 @@ struct table {
 	struct table_options options;
 	uint64_t number;
 	uint64_t file_bytes;
+	uint64_t sequence;       /* of all entries; 0: each has its own */
 	struct index *index;
 	struct lru_hint *hints;  /* of each data block, to its place in the cache; changed as blocks come in */
 	struct filter filter;

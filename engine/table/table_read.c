@@ -90,9 +90,9 @@ static enum wombat_status read_stored(struct table *t, struct table_handle handl
 	return WOMBAT_OK;
 }
 
-static struct block *block_alloc(size_t size)
+static struct block *block_alloc(const struct table *t, size_t size)
 {
-	struct block *b = mem_alloc(sizeof(*b) + size + BLOCK_SLACK);
+	struct block *b = lru_alloc(t->options.block_cache, sizeof(*b) + size + BLOCK_SLACK);
 	if (b)
 		memset((uint8_t *)(b + 1) + size, 0, BLOCK_SLACK);
 	return b;
@@ -128,7 +128,7 @@ enum wombat_status table_unpack_block(struct table *t, struct table_handle handl
 	struct wombat_slice packed;
 	if (!compress_raw_size(slice_make(stored, (size_t)handle.size), &size, &packed))
 		return table_fail_block(t, handle.offset, "impossible unpacked size");
-	struct block *b = block_alloc(size);
+	struct block *b = block_alloc(t, size);
 	if (!b)
 		return fail_no_memory();
 	enum wombat_status s = unpack(t, handle.offset, packed, (uint8_t *)(b + 1), size);
@@ -142,7 +142,7 @@ enum wombat_status table_unpack_block(struct table *t, struct table_handle handl
 enum wombat_status table_read_block(struct table *t, struct table_handle handle, bool verify,
 	const struct lru_key *keep_as, struct block **out)
 {
-	struct block *b = block_alloc((size_t)handle.size);
+	struct block *b = block_alloc(t, (size_t)handle.size);
 	if (!b)
 		return fail_no_memory();
 	uint8_t *stored = (uint8_t *)(b + 1);
@@ -243,11 +243,7 @@ enum wombat_status table_block_acquire(struct table *t, size_t block_index, unsi
 		struct lru_handle *h = lru_lookup_hinted(cache, key, &t->hints[block_index]);
 		if (h) {
 			const struct block *b = lru_value(h);
-			/* A search reads the end of the block first: begin to fetch it with the rest. */
-			const uint8_t *end = (const uint8_t *)b + lru_charge(h) - BLOCK_SLACK;
-			__builtin_prefetch(b);
-			__builtin_prefetch(end - 64);
-			__builtin_prefetch(end - 128);
+			block_prefetch(b, lru_charge(h));
 			*pin = (struct lru_pin){ h, cache };
 			*out = b;
 			return WOMBAT_OK;

@@ -37,21 +37,6 @@ struct salvage {
 	uint64_t skipped_from, skipped_to; /* the first and the last byte that were in no block */
 };
 
-const char *salvage_key_text(struct wombat_slice key, char out[SALVAGE_KEY_TEXT])
-{
-	enum { SHOWN = 40 };
-	if (key.size == 0)
-		return "the end";
-	size_t at = (size_t)snprintf(out, SALVAGE_KEY_TEXT, "keyspace %u key \"", key.data[0]);
-	for (size_t i = 1; i < key.size && i <= SHOWN; i++) {
-		uint8_t c = key.data[i];
-		bool plain = c >= ' ' && c < 127 && c != '"' && c != '\\';
-		at += (size_t)snprintf(out + at, SALVAGE_KEY_TEXT - at, plain ? "%c" : "\\x%02x", c);
-	}
-	snprintf(out + at, SALVAGE_KEY_TEXT - at, key.size > SHOWN + 1 ? "\"..." : "\"");
-	return out;
-}
-
 static void lost(const struct salvage *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void lost(const struct salvage *v, const char *format, ...)
 {
@@ -195,7 +180,7 @@ static enum wombat_status take_ranges(struct salvage *v, struct table_handle han
 /* Which keys the i-th block had: from behind those before it to its separator. */
 static enum wombat_status say_block_lost(const struct salvage *v, const struct index *x, size_t i)
 {
-	char from[SALVAGE_KEY_TEXT], to[SALVAGE_KEY_TEXT];
+	char from[KEY_TEXT_FULL], to[KEY_TEXT_FULL];
 	struct buf key = { 0 };
 	size_t begin = i ? x->key_ends[i - 1] : 0;
 	enum wombat_status s = buf_append(&key, x->prefix.data, x->prefix.size);
@@ -203,8 +188,8 @@ static enum wombat_status say_block_lost(const struct salvage *v, const struct i
 		s = buf_append(&key, x->keys + begin, x->key_ends[i] - begin);
 	if (s == WOMBAT_OK)
 		lost(v, "block at %" PRIu64 " is damaged: lost are the entries behind %s up to %s", x->offsets[i],
-		     v->has_last ? salvage_key_text(buf_slice(&v->last_key), from) : "the beginning",
-		     salvage_key_text(buf_slice(&key), to));
+		     v->has_last ? key_text_full(buf_slice(&v->last_key), from) : "the beginning",
+		     key_text_full(buf_slice(&key), to));
 	buf_done(&key);
 	return s;
 }
@@ -316,9 +301,9 @@ static enum wombat_status search(struct salvage *v, struct wombat_slice file)
 
 static void say_search(const struct salvage *v)
 {
-	char key[SALVAGE_KEY_TEXT];
+	char key[KEY_TEXT_FULL];
 	const struct table_properties *p = &v->t->properties;
-	const char *last = v->has_last ? salvage_key_text(buf_slice(&v->last_key), key) : "none";
+	const char *last = v->has_last ? key_text_full(buf_slice(&v->last_key), key) : "none";
 	if (v->properties_found && p->entries > v->entries)
 		lost(v, "%" PRIu64 " of its %" PRIu64 " entries are lost, with the bytes between %" PRIu64 " and %" PRIu64 "; the "
 		     "last that was found is %s", p->entries - v->entries, p->entries, v->skipped_from, v->skipped_to, last);

@@ -24,8 +24,4 @@ struct table_salvage {
  * searched. */
 MUST_CHECK enum wombat_status table_salvage(struct env *env, const char *path, const struct table_salvage *to);
 
-/* "keyspace 1 key "users/42"" for a key with its keyspace byte: what is not printable as \xHH, a long one cut. */
-enum { SALVAGE_KEY_TEXT = 200 };
-const char *salvage_key_text(struct wombat_slice key, char out[SALVAGE_KEY_TEXT]);
-
 #endif

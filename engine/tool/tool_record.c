@@ -29,21 +29,36 @@ static void print_meta(FILE *out, const struct wombat_record *r)
 	fputs("}\n", out);
 }
 
+static enum wombat_status print_value(FILE *out, struct wombat_value *value)
+{
+	static uint8_t room[1 << 20];
+	uint64_t size = wombat_value_record(value)->value_size;
+	size_t got;
+	for (uint64_t at = 0; at < size && !ferror(out); at += got) {
+		enum wombat_status s = wombat_value_read(value, at, room, sizeof room, &got);
+		if (s != WOMBAT_OK)
+			return s;
+		fwrite(room, 1, got, out);
+	}
+	return WOMBAT_OK;
+}
+
 static int get_from_database(struct tool *t, struct wombat_slice key, bool meta, FILE *out)
 {
-	struct wombat_read_options how = { .snapshot = t->snapshot, .flags = meta ? WOMBAT_READ_META : 0 };
-	struct wombat_record r;
-	enum wombat_status s = wombat_get(t->db, &how, t->keyspace, key, &r);
+	struct wombat_read_options how = { .snapshot = t->snapshot, .flags = meta ? WOMBAT_READ_META : WOMBAT_READ_NO_FILL };
+	struct wombat_value *value;
+	enum wombat_status s = wombat_value_open(t->db, &how, t->keyspace, key, &value);
 	if (s == WOMBAT_NOT_FOUND)
 		return complain_no_key(key);
 	if (s != WOMBAT_OK)
 		return complain_status(s);
 	if (meta)
-		print_meta(out, &r);
+		print_meta(out, wombat_value_record(value));
 	else
-		fwrite(r.value.data, 1, r.value.size, out);
-	wombat_record_release(&r);
-	return TOOL_OK;
+		s = print_value(out, value);
+	int code = s == WOMBAT_OK ? TOOL_OK : complain_status(s);
+	wombat_value_close(value);
+	return code;
 }
 
 static int get_from_mount(struct tool *t, struct wombat_slice key, bool meta, FILE *out)

@@ -25,7 +25,7 @@ static const struct tool_verb verbs[] = {
 	{ "repair", "DB", "makes a damaged database one that opens again, and says what is lost", verb_repair },
 	{ "compact", "DB [FROM [TO]]", "rewrites tables so that what is deleted or overwritten is gone", verb_compact },
 	{ "dump", "DB [FILE]", "writes every record as text", verb_dump },
-	{ "load", "DB [FILE]", "stores the records of a dump", verb_load },
+	{ "load", "[--bulk] DB [FILE]", "stores the records of a dump; --bulk: all at once, as tables", verb_load },
 	{ "estimate", "DB [FROM [TO]]", "prints about how many keys and bytes a range has", verb_estimate },
 	{ "checkpoint", "DB DIR", "makes DIR a database with the same content, by hard links where that can be", verb_checkpoint },
 	{ "backup", "DB DIR", "adds a backup to a backup directory, copying only what is new", verb_backup },

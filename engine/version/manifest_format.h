@@ -35,9 +35,10 @@ enum edit_tag {
 	EDIT_NEXT_FILE_NUMBER = 3, /* varint */
 	EDIT_ADD_FILE = 4,         /* twelve varints, two keys, value log references, see version_edit.c */
 	EDIT_REMOVE_FILE = 5,      /* level varint, number varint */
+	EDIT_JOURNAL = 6,          /* number of a value log file varint, offset in it varint */
 	EDIT_OPTIONAL = 128,       /* tags from here on: length varint and bytes; skipped when not known */
 };
 
-enum edit_file_flags { EDIT_FILE_LARGEST_EXCLUDED = 1, EDIT_FILE_HAS_VALUES = 2 };
+enum edit_file_flags { EDIT_FILE_LARGEST_EXCLUDED = 1, EDIT_FILE_HAS_VALUES = 2, EDIT_FILE_HAS_SEQUENCE = 4 };
 
 #endif

@@ -80,6 +80,8 @@ static enum wombat_status add_edit(struct replay *r, const struct version_edit *
 		r->last_sequence = e->last_sequence;
 	if (e->has_next_file_number)
 		r->next_file_number = e->next_file_number;
+	if (e->journal.file)
+		r->journal = e->journal;
 	/* A number that a table has must not be given out again, and the manifest has one too. */
 	uint64_t highest = r->count ? r->files[r->count - 1].number : 0;
 	if (highest >= r->next_file_number)
@@ -108,6 +110,7 @@ enum wombat_status replay_to_edit(const struct replay *r, struct version_edit *o
 	e.flushed_sequence = r->flushed_sequence;
 	e.last_sequence = r->last_sequence;
 	e.next_file_number = r->next_file_number;
+	e.journal = r->journal;
 	for (size_t i = 0; i < r->count; i++) {
 		enum wombat_status s = version_edit_add_file(&e, r->files[i].level, r->files[i].file);
 		if (s != WOMBAT_OK) {

@@ -15,6 +15,7 @@ struct replay {
 	} *files;                       /* ascending numbers */
 	size_t count, capacity;
 	uint64_t flushed_sequence, last_sequence, next_file_number;
+	struct vlog_position journal;
 	uint64_t edits;
 };
 void replay_done(struct replay *r);

@@ -21,6 +21,7 @@ struct file_meta {
 	bool compacting;        /* guarded by the database's state lock: an input of a running job */
 	struct lru_hint open;   /* to the table, while it is open */
 	uint64_t number;
+	uint64_t sequence;      /* of all its entries, whatever the table says; 0: each has its own */
 	struct table_summary summary;
 };
 struct file_meta *file_meta_ref(struct file_meta *f);
@@ -59,6 +60,14 @@ struct version {
 	double score[LEVELS_MAX];                   /* >= 1: compaction is due; set when it is made */
 	size_t range_delete_files;                  /* how many files hold range tombstones */
 	uint64_t flushed_sequence;                  /* changes up to it are in its tables */
+	/* The deeper levels that have files, laid out for lookups. */
+	struct level_run {
+		const struct file_list *list;
+		struct wombat_slice prefix;         /* that all keys between its bounds have; borrowed */
+		const uint64_t *fences;             /* of each file the smallest key's and the largest's (table/prefix.h), behind that */
+	} runs[LEVELS_MAX - 1];
+	unsigned run_count;
+	uint64_t *fences;                           /* of all runs; owned */
 	struct version_set *set;
 	struct version *older, *newer;              /* all live versions; guarded by the state lock */
 };
@@ -78,6 +87,16 @@ struct version_get_counts {
 MUST_CHECK enum wombat_status version_get(struct version *v, struct table_cache *tables, struct wombat_slice key,
 	uint64_t max_sequence, unsigned table_flags, uint64_t *cover, uint64_t *out_tag,
 	struct wombat_slice *out_value, struct lru_pin *pin, struct version_get_counts *counts);
+/*
+ * version_get() of what is in memory, within a section of base/readers.h: allocates, reads and waits for nothing, and holds
+ * nothing but the block. Range tombstones are not its business: a version that has any, like whatever is not in memory,
+ * is WOMBAT_WOULD_BLOCK. `counts` mean something only
+ * with another answer.
+ */
+MUST_CHECK enum wombat_status version_get_warm(const struct version *v, struct wombat_slice key, uint64_t max_sequence,
+	struct table_warm_counts *counts, uint64_t *out_tag, struct wombat_slice *out_value, struct lru_pin *pin);
+/* Lays out `runs`, once its levels are what they will be. */
+MUST_CHECK enum wombat_status version_lay_out(struct version *v);
 /* Appends iterators over all that could hold keys in [lower, upper) (empty: no bound): one per level 0
  * table, one per deeper level. `iters` has room for version_iter_max(v). On failure those appended so far
  * stay the caller's to free. */

@@ -3,6 +3,7 @@
  *
  *     level, number, file bytes, entries, deletes, range deletes, raw key bytes, raw value bytes, smallest
  *     sequence, largest sequence, earliest expiry, flags: varints; smallest key, largest key: length and bytes;
+ *     with EDIT_FILE_HAS_SEQUENCE the sequence number of all its entries: varint;
  *     with EDIT_FILE_HAS_VALUES the number of value log files it points into, and for each the file's number, bytes of
  *     values and how many: varints
  */
@@ -103,13 +104,16 @@ static enum wombat_status encode_file(struct buf *out, unsigned level, const str
 	uint64_t values[] = {
 		EDIT_ADD_FILE, level, f->number, t->file_bytes, t->entries, t->deletes, t->range_deletes, t->raw_key_bytes,
 		t->raw_value_bytes, t->smallest_sequence, t->largest_sequence, t->min_expiry_ns,
-		(t->largest_excluded ? EDIT_FILE_LARGEST_EXCLUDED : 0u) | (t->values.count ? EDIT_FILE_HAS_VALUES : 0u),
+		(t->largest_excluded ? EDIT_FILE_LARGEST_EXCLUDED : 0u) | (t->values.count ? EDIT_FILE_HAS_VALUES : 0u) |
+			(f->sequence ? EDIT_FILE_HAS_SEQUENCE : 0u),
 	};
 	enum wombat_status s = encode_varints(out, values, sizeof values / sizeof values[0]);
 	if (s == WOMBAT_OK)
 		s = buf_append_slice(out, buf_slice(&t->smallest));
 	if (s == WOMBAT_OK)
 		s = buf_append_slice(out, buf_slice(&t->largest));
+	if (s == WOMBAT_OK && f->sequence)
+		s = buf_append_varint(out, f->sequence);
 	return s == WOMBAT_OK && t->values.count ? encode_refs(out, &t->values) : s;
 }
 
@@ -120,6 +124,10 @@ enum wombat_status version_edit_encode(const struct version_edit *e, struct buf 
 		s = encode_field(out, e->has_last_sequence, EDIT_LAST_SEQUENCE, e->last_sequence);
 	if (s == WOMBAT_OK)
 		s = encode_field(out, e->has_next_file_number, EDIT_NEXT_FILE_NUMBER, e->next_file_number);
+	if (s == WOMBAT_OK && e->journal.file) {
+		const uint64_t values[] = { EDIT_JOURNAL, e->journal.file, e->journal.offset };
+		s = encode_varints(out, values, 3);
+	}
 	for (size_t i = 0; i < e->removed_count && s == WOMBAT_OK; i++) {
 		uint64_t values[3] = { EDIT_REMOVE_FILE, e->removed[i].level, e->removed[i].number };
 		s = encode_varints(out, values, 3);
@@ -180,12 +188,15 @@ static enum wombat_status decode_refs(struct cursor *c, struct value_refs *out)
 
 static enum wombat_status decode_file(struct cursor *c, struct version_edit *out)
 {
-	uint64_t v[12];
+	uint64_t v[12], sequence = 0;
 	struct wombat_slice smallest, largest;
 	if (!decode_varints(c, v, 12) || !cursor_slice(c, &smallest) || !cursor_slice(c, &largest))
 		return bad_edit();
-	if (v[11] & ~(uint64_t)(EDIT_FILE_LARGEST_EXCLUDED | EDIT_FILE_HAS_VALUES))
+	if (v[11] & ~(uint64_t)(EDIT_FILE_LARGEST_EXCLUDED | EDIT_FILE_HAS_VALUES | EDIT_FILE_HAS_SEQUENCE))
 		return fail(WOMBAT_UNSUPPORTED, "a manifest record has file flags %#" PRIx64 ", of a newer version", v[11]);
+	if ((v[11] & EDIT_FILE_HAS_SEQUENCE) &&
+	    (!cursor_varint(c, &sequence) || sequence == 0 || sequence != v[8] || sequence != v[9] || v[5] > 0))
+		return bad_edit();
 	if (!file_possible(v, smallest, largest))
 		return bad_edit();
 	struct table_summary t = {
@@ -200,6 +211,8 @@ static enum wombat_status decode_file(struct cursor *c, struct version_edit *out
 		s = decode_refs(c, &t.values);
 	if (s == WOMBAT_OK)
 		s = version_edit_add(out, (unsigned)v[0], v[1], &t);
+	if (s == WOMBAT_OK)
+		out->added[out->added_count - 1].file->sequence = sequence;
 	table_summary_done(&t);
 	return s;
 }
@@ -221,6 +234,11 @@ static enum wombat_status decode_field(struct cursor *c, uint64_t tag, struct ve
 		if (!decode_varints(c, v, 2) || v[0] >= LEVELS_MAX)
 			return bad_edit();
 		return version_edit_remove(out, (unsigned)v[0], v[1]);
+	case EDIT_JOURNAL:
+		if (!decode_varints(c, v, 2) || v[0] == 0 || v[0] > FILE_NUMBER_MAX)
+			return bad_edit();
+		out->journal = (struct vlog_position){ v[0], v[1] };
+		return WOMBAT_OK;
 	default:
 		if (tag < EDIT_OPTIONAL)
 			return fail(WOMBAT_UNSUPPORTED, "a manifest record has field %" PRIu64 ", of a newer version", tag);
@@ -254,6 +272,9 @@ enum wombat_status version_edit_to_text(const struct version_edit *e, struct buf
 		s = buf_printf(out, "last sequence %" PRIu64 "; ", e->last_sequence);
 	if (e->has_next_file_number && s == WOMBAT_OK)
 		s = buf_printf(out, "next file %06" PRIu64 "; ", e->next_file_number);
+	if (e->journal.file && s == WOMBAT_OK)
+		s = buf_printf(out, "journal from value log file %06" PRIu64 ", offset %" PRIu64 "; ", e->journal.file,
+			       e->journal.offset);
 	for (size_t i = 0; i < e->removed_count && s == WOMBAT_OK; i++)
 		s = buf_printf(out, "level %u -%06" PRIu64 "; ", e->removed[i].level, e->removed[i].number);
 	for (size_t i = 0; i < e->added_count && s == WOMBAT_OK; i++)

@@ -6,12 +6,14 @@
 #define WOMBAT_VERSION_VERSION_EDIT_H
 
 #include "engine/version/version.h"
+#include "engine/vlog/vlog_journal.h"
 
 struct version_edit {
 	bool has_flushed_sequence, has_last_sequence, has_next_file_number;
 	uint64_t flushed_sequence; /* changes up to it are in tables: the WAL's replay begins behind */
 	uint64_t last_sequence;
 	uint64_t next_file_number;
+	struct vlog_position journal; /* changes that are not in tables may have records from there on; file 0: not said */
 	struct version_edit_file {
 		unsigned level;
 		struct file_meta *file; /* counted by the edit */

@@ -16,6 +16,7 @@
 #include "engine/env/filename.h"
 #include "engine/version/manifest.h"
 #include "engine/version/replay.h"
+#include "engine/version/tiers.h"
 
 struct version_set {
 	/* Fixed after open. */
@@ -33,6 +34,7 @@ struct version_set {
 	/* Guarded by the state lock. */
 	struct version_shape shape;
 	uint64_t last_sequence, flushed_sequence; /* written by the applying thread only, which reads them without it */
+	struct vlog_position journal;            /* the same */
 	struct version_claim *claims;
 	bool applying;
 	struct condition applied;
@@ -59,6 +61,7 @@ static void version_free(struct version *v)
 			file_meta_unref(v->levels[level].files[i]);
 		mem_free(v->levels[level].files);
 	}
+	mem_free(v->fences);
 	mem_free(v);
 }
 
@@ -95,9 +98,22 @@ uint64_t version_set_target_bytes(const struct version_set *s, unsigned level)
 	return target < 9e18 ? (uint64_t)target : UINT64_MAX / 2;
 }
 
+/* No level has a target: something is due or not. */
+static void set_tiered_scores(const struct version_set *s, struct version *v)
+{
+	struct tiers_step step;
+	v->score[0] = tiers_next(v, &s->shape, &step);
+	for (unsigned level = 1; level < v->level_count; level++)
+		v->score[level] = tiers_is_above_base(v, level);
+}
+
 /* The deepest level has no score: there is nowhere to go. */
 static void set_scores(const struct version_set *s, struct version *v)
 {
+	if (s->shape.tiered) {
+		set_tiered_scores(s, v);
+		return;
+	}
 	v->score[0] = (double)v->levels[0].count / s->shape.num_level_zero_tables;
 	for (unsigned level = 1; level < v->level_count; level++)
 		v->score[level] = level + 1 == v->level_count ? 0 :
@@ -109,6 +125,10 @@ static int compare_newest(const void *a, const void *b)
 	const struct file_meta *x = *(struct file_meta *const *)a, *y = *(struct file_meta *const *)b;
 	if (x->summary.largest_sequence != y->summary.largest_sequence)
 		return x->summary.largest_sequence < y->summary.largest_sequence ? 1 : -1;
+	/* Tables of one ingestion have one number. Where one of them was merged with older tables, those of its keys that lie
+	 * in another one's range are older than that one. */
+	if (x->summary.smallest_sequence != y->summary.smallest_sequence)
+		return x->summary.smallest_sequence < y->summary.smallest_sequence ? 1 : -1;
 	return (x->number < y->number) - (x->number > y->number);
 }
 
@@ -208,6 +228,11 @@ static enum wombat_status build_version(struct version_set *s, const struct vers
 		v->level_count = deepest + 1;
 	v->flushed_sequence = e->has_flushed_sequence ? e->flushed_sequence : from ? from->flushed_sequence : 0;
 	set_scores(s, v);
+	enum wombat_status status = version_lay_out(v);
+	if (status != WOMBAT_OK) {
+		version_free(v);
+		return status;
+	}
 	*out = v;
 	return WOMBAT_OK;
 }
@@ -231,6 +256,12 @@ struct version *version_set_current(struct version_set *s)
 	struct version *v = version_ref(s->current);
 	mutex_unlock(&s->mu);
 	return v;
+}
+
+const struct version_shape *version_set_shape(const struct version_set *s)
+{
+	mutex_assert_held(s->state);
+	return &s->shape;
 }
 
 void version_set_set_shape(struct version_set *s, struct version_shape shape)
@@ -300,6 +331,7 @@ static enum wombat_status whole_edit(const struct version_set *s, const struct v
 	out->flushed_sequence = latest->has_flushed_sequence ? latest->flushed_sequence : s->flushed_sequence;
 	out->last_sequence = latest->has_last_sequence ? latest->last_sequence : s->last_sequence;
 	out->next_file_number = atomic_load_explicit(&s->next_file_number, memory_order_relaxed);
+	out->journal = latest->journal.file ? latest->journal : s->journal;
 	for (unsigned level = 0; level < LEVELS_MAX; level++)
 		for (size_t i = 0; i < v->levels[level].count; i++) {
 			enum wombat_status status = version_edit_add_file(out, level, v->levels[level].files[i]);
@@ -337,6 +369,7 @@ enum wombat_status version_set_encode(struct version_set *s, const struct versio
 	enum wombat_status status = whole_edit(s, v, &numbers, &whole);
 	if (status != WOMBAT_OK)
 		return status;
+	whole.journal = (struct vlog_position){ 0, 0 }; /* There are none behind the version's changes. */
 	status = version_edit_encode(&whole, out);
 	version_edit_done(&whole);
 	return status;
@@ -405,6 +438,8 @@ enum wombat_status version_set_apply(struct version_set *s, struct version_edit 
 			s->flushed_sequence = edit->flushed_sequence;
 		if (edit->has_last_sequence)
 			s->last_sequence = edit->last_sequence;
+		if (edit->journal.file)
+			s->journal = edit->journal;
 		set_scores(s, v); /* The shape may have changed meanwhile. */
 		version_check_invariants(v);
 		install(s, v);
@@ -473,6 +508,7 @@ static enum wombat_status load(struct version_set *s, struct version **out)
 	version_set_mark_file_number(s, whole.next_file_number - 1);
 	s->flushed_sequence = whole.flushed_sequence;
 	s->last_sequence = whole.last_sequence;
+	s->journal = whole.journal;
 	status = build_version(s, NULL, &whole, out);
 	version_edit_done(&whole);
 	return status;
@@ -589,6 +625,11 @@ uint64_t version_set_last_sequence(const struct version_set *s)
 uint64_t version_set_flushed_sequence(const struct version_set *s)
 {
 	return s->flushed_sequence;
+}
+
+struct vlog_position version_set_journal(const struct version_set *s)
+{
+	return s->journal;
 }
 
 uint64_t version_set_manifest_number(const struct version_set *s)

@@ -19,6 +19,8 @@ struct version_shape {
 	unsigned num_level_zero_tables;     /* compaction of level 0 is due at so many */
 	uint64_t base_level_bytes;          /* target size of level 1 */
 	double level_size_multiplier;
+	bool tiered;                        /* the strategy: version/tiers.h */
+	unsigned runs_max;                  /* with tiers: so many tables of level 0 are too many */
 };
 
 struct version_set_options {
@@ -49,8 +51,9 @@ struct version *version_set_current(struct version_set *s);
  * background error.
  */
 MUST_CHECK enum wombat_status version_set_apply(struct version_set *s, struct version_edit *edit);
-/* State lock held, both. The first recomputes scores; max_levels stays what it was. */
+/* State lock held, all three. The first recomputes scores; max_levels stays what it was. */
 void version_set_set_shape(struct version_set *s, struct version_shape shape);
+const struct version_shape *version_set_shape(const struct version_set *s);
 uint64_t version_set_target_bytes(const struct version_set *s, unsigned level);
 
 /*
@@ -72,6 +75,7 @@ void version_set_mark_file_number(struct version_set *s, uint64_t number);
 /* As of the manifest. State lock held, or no other thread yet. */
 uint64_t version_set_last_sequence(const struct version_set *s);
 uint64_t version_set_flushed_sequence(const struct version_set *s);
+struct vlog_position version_set_journal(const struct version_set *s); /* file 0: there never were such records */
 /* Any thread. */
 uint64_t version_set_manifest_number(const struct version_set *s);
 uint64_t version_set_manifest_bytes(const struct version_set *s);

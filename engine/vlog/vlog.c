@@ -15,6 +15,7 @@
 #include "engine/env/filename.h"
 #include "engine/vlog/vlog_format.h"
 #include "engine/vlog/vlog_impl.h"
+#include "engine/vlog/vlog_journal.h"
 
 enum { BUFFER_BYTES = 4096 };
 
@@ -200,40 +201,90 @@ static enum wombat_status sum_value(struct wombat_slice value, uint8_t **out_chu
 	return WOMBAT_OK;
 }
 
+/* Appends a record to the active file. `header` lacks its first checksum only, which needs the place. */
+static enum wombat_status append_record_locked(struct vlog *v, uint8_t header[VLOG_RECORD_HEADER_SIZE],
+	struct wombat_slice key, struct wombat_slice value, struct wombat_slice sums, struct vlog_position *out,
+	struct vlog_file **out_file) REQUIRES(&v->mu);
+static enum wombat_status append_record_locked(struct vlog *v, uint8_t header[VLOG_RECORD_HEADER_SIZE],
+					       struct wombat_slice key, struct wombat_slice value, struct wombat_slice sums,
+					       struct vlog_position *out, struct vlog_file **out_file)
+{
+	struct vlog_file *f;
+	enum wombat_status s = active_locked(v, &f);
+	if (s != WOMBAT_OK)
+		return s;
+	put_u32(header, vlog_header_crc(f->number, f->bytes, header, key));
+	s = write_locked(v, f, (struct wombat_slice[]){ slice_make(header, VLOG_RECORD_HEADER_SIZE), key, value, sums });
+	if (s != WOMBAT_OK) { /* Nobody knows where it ends now. */
+		f->sealed = true;
+		v->active = NULL;
+		return s;
+	}
+	*out = (struct vlog_position){ f->number, f->bytes };
+	*out_file = f;
+	uint64_t size = VLOG_RECORD_HEADER_SIZE + key.size + value.size + sums.size;
+	f->bytes += size;
+	f->dirty = true;
+	atomic_store_explicit(&v->appended_bytes, vlog_appended_bytes(v) + size, memory_order_relaxed);
+	return WOMBAT_OK;
+}
+
+static void encode_header(uint8_t header[VLOG_RECORD_HEADER_SIZE], size_t key_size, uint64_t value_size, uint32_t crc)
+{
+	put_u32(header + 4, (uint32_t)key_size);
+	put_u64(header + 8, value_size);
+	put_u32(header + 16, crc);
+}
+
 enum wombat_status vlog_append(struct vlog *v, struct wombat_slice key, struct wombat_slice value, struct value_pointer *out)
 {
 	uint8_t header[VLOG_RECORD_HEADER_SIZE], *chunks;
 	uint32_t crc = 0;
+	struct vlog_position at;
+	struct vlog_file *f;
 	enum wombat_status s = sum_value(value, &chunks, &crc);
 	if (s != WOMBAT_OK)
 		return s;
 	struct wombat_slice sums = slice_make(chunks, vlog_chunk_count(value.size) * VLOG_CHUNK_CRC_SIZE);
-	put_u32(header + 4, (uint32_t)key.size);
-	put_u64(header + 8, value.size);
-	put_u32(header + 16, crc);
+	encode_header(header, key.size, value.size, crc);
 	mutex_lock(&v->mu);
-	struct vlog_file *f;
-	s = active_locked(v, &f);
+	s = append_record_locked(v, header, key, value, sums, &at, &f);
 	if (s == WOMBAT_OK) {
-		put_u32(header, vlog_header_crc(f->number, f->bytes, header, key));
-		s = write_locked(v, f, (struct wombat_slice[]){ slice_make(header, sizeof header), key, value, sums });
-		if (s != WOMBAT_OK) { /* Nobody knows where it ends now. */
-			f->sealed = true;
-			v->active = NULL;
-		}
-	}
-	if (s == WOMBAT_OK) {
-		*out = (struct value_pointer){ f->number, f->bytes + sizeof header + key.size, value.size, crc };
-		uint64_t size = sizeof header + key.size + value.size + sums.size;
-		f->bytes += size;
-		f->dirty = true;
+		*out = (struct value_pointer){ at.file, at.offset + sizeof header + key.size, value.size, crc };
 		f->in_flight++;
 		v->appends++;
-		atomic_store_explicit(&v->appended_bytes, vlog_appended_bytes(v) + size, memory_order_relaxed);
 	}
 	mutex_unlock(&v->mu);
 	mem_free(chunks);
 	return s;
+}
+
+enum wombat_status vlog_append_journal(struct vlog *v, struct wombat_slice payload, uint64_t last_sequence)
+{
+	uint8_t header[VLOG_RECORD_HEADER_SIZE];
+	const struct wombat_slice none = { NULL, 0 };
+	struct vlog_position at;
+	struct vlog_file *f;
+	encode_header(header, 0, payload.size, crc32c(0, payload.data, payload.size));
+	mutex_lock(&v->mu);
+	enum wombat_status s = append_record_locked(v, header, none, payload, none, &at, &f);
+	if (s == WOMBAT_OK && f->last_sequence < last_sequence)
+		f->last_sequence = last_sequence;
+	mutex_unlock(&v->mu);
+	return s;
+}
+
+struct vlog_position vlog_end(struct vlog *v)
+{
+	struct vlog_position end = { 1, 0 };
+	mutex_lock(&v->mu);
+	if (v->active)
+		end = (struct vlog_position){ v->active->number, v->active->bytes };
+	else /* The next one's number is above all that are there. */
+		for (const struct vlog_file *f = v->files; f; f = f->next)
+			end.file = f->number >= end.file ? f->number + 1 : end.file;
+	mutex_unlock(&v->mu);
+	return end;
 }
 
 static struct vlog_file *find_locked(struct vlog *v, uint64_t number) REQUIRES(&v->mu);
@@ -265,6 +316,15 @@ void vlog_written(struct vlog *v, uint64_t file, uint64_t sequence)
 	mutex_unlock(&v->mu);
 }
 
+void vlog_doubt(struct vlog *v, uint64_t file)
+{
+	mutex_lock(&v->mu);
+	struct vlog_file *f = find_locked(v, file);
+	if (f)
+		f->dirty = true;
+	mutex_unlock(&v->mu);
+}
+
 bool vlog_pin(struct vlog *v, uint64_t number)
 {
 	mutex_lock(&v->mu);
@@ -286,11 +346,16 @@ void vlog_unpin(struct vlog *v, uint64_t number)
 static enum wombat_status sync_file_locked(struct vlog *v, struct vlog_file *f) REQUIRES(&v->mu);
 static enum wombat_status sync_file_locked(struct vlog *v, struct vlog_file *f)
 {
+	char path[FILENAME_PATH_MAX];
+	enum wombat_status s = path_of(v, f->number, path);
 	f->dirty = false;
 	f->pins++;
 	v->syncs++;
 	mutex_unlock(&v->mu);
-	enum wombat_status s = v->env->calls->writer_sync_flushed(f->writer);
+	if (s == WOMBAT_OK && !f->writer) /* of another process */
+		s = v->env->calls->writer_append(v->env, path, &f->writer);
+	if (s == WOMBAT_OK)
+		s = v->env->calls->writer_sync_flushed(f->writer);
 	mutex_lock(&v->mu);
 	f->pins--;
 	if (s != WOMBAT_OK) {

@@ -46,6 +46,8 @@ bool vlog_share(struct vlog *v, uint64_t file);
 /* The change that points into the file was made with at most that sequence number; 0: it failed, or it is made in a
  * table, whose writer holds the log by vlog_hold(). */
 void vlog_written(struct vlog *v, uint64_t file, uint64_t sequence);
+/* A file that is there may have been written by a process that died before it synced: the next sync does. Any file. */
+void vlog_doubt(struct vlog *v, uint64_t file);
 /* Makes all that was appended before durable. After a failure every later call fails with the first cause. */
 MUST_CHECK enum wombat_status vlog_sync(struct vlog *v);
 

@@ -9,6 +9,10 @@
  * followed by the crc32c of each of its chunks (the last may be shorter), 4 bytes each, and its checksum is the crc32c of
  * these, so that any part of it can be verified without the rest.
  *
+ * A record without a key is one of the journal (vlog_journal.h). Its value is at most one chunk:
+ *
+ *     durable sequence 8 | first sequence 8 | time ns 8 | count of changes 4 | changes
+ *
  * The first checksum is of the file's number (8), the record's offset (8) and all from the key size to the key's end;
  * number and offset are not stored. A record's pointer (base/record.h) has the value's offset, size and checksum, so
  * records are read by it alone; their headers are for those who walk over a file.
@@ -25,6 +29,8 @@ enum {
 	VLOG_RECORD_HEADER_SIZE = 20,
 	VLOG_CHUNK_SIZE = 32768,
 	VLOG_CHUNK_CRC_SIZE = 4,
+	VLOG_JOURNAL_HEADER_SIZE = 28,
+	VLOG_KEY_MAX = 65537,
 };
 
 #endif

@@ -43,7 +43,10 @@ struct vlog {
 	atomic_uint_fast64_t appended_bytes, reads, file_bytes;
 };
 
+/* vlog.c: a record without a key. */
+MUST_CHECK enum wombat_status vlog_append_journal(struct vlog *v, struct wombat_slice payload, uint64_t last_sequence);
 /* vlog_read.c */
+MUST_CHECK enum wombat_status vlog_read_bytes(struct vlog *v, uint64_t file, uint64_t offset, size_t size, uint8_t *memory);
 MUST_CHECK enum wombat_status vlog_readers_new(struct vlog *v);
 void vlog_forget_reader(struct vlog *v, uint64_t number);
 

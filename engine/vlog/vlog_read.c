@@ -64,7 +64,7 @@ static enum wombat_status acquire_reader(struct vlog *v, uint64_t number, struct
 	return fail_no_memory();
 }
 
-static enum wombat_status read_bytes(struct vlog *v, uint64_t file, uint64_t offset, size_t size, uint8_t *memory)
+enum wombat_status vlog_read_bytes(struct vlog *v, uint64_t file, uint64_t offset, size_t size, uint8_t *memory)
 {
 	struct lru_handle *h;
 	const uint8_t *bytes;
@@ -107,7 +107,7 @@ static enum wombat_status check_chunks(const struct vlog *v, const struct value_
 static enum wombat_status read_value(struct vlog *v, const struct value_pointer *p, bool verify, uint8_t *memory)
 {
 	size_t sums = vlog_chunk_count(p->size) * VLOG_CHUNK_CRC_SIZE, size = (size_t)p->size;
-	enum wombat_status s = read_bytes(v, p->file, p->offset, size + sums, memory);
+	enum wombat_status s = vlog_read_bytes(v, p->file, p->offset, size + sums, memory);
 	if (s != WOMBAT_OK || !verify)
 		return s;
 	if (!sums)
@@ -180,7 +180,7 @@ enum wombat_status vlog_value_open(struct vlog *v, const struct value_pointer *p
 	put_u32(value->sums, p->crc);
 	enum wombat_status s = WOMBAT_OK;
 	if (sums)
-		s = read_bytes(v, p->file, p->offset + p->size, sums, value->sums);
+		s = vlog_read_bytes(v, p->file, p->offset + p->size, sums, value->sums);
 	/* Always: without them nothing of the value could be verified later. */
 	if (s == WOMBAT_OK && sums)
 		s = check_sum(v, p, p->size, value->sums, sums, p->crc);
@@ -242,7 +242,7 @@ enum wombat_status vlog_value_read(struct vlog_value *value, uint64_t offset, si
 	uint8_t *memory = fits ? out : mem_alloc((size_t)(end - begin));
 	if (!memory)
 		return fail_no_memory();
-	enum wombat_status s = read_bytes(value->log, p->file, p->offset + begin, (size_t)(end - begin), memory);
+	enum wombat_status s = vlog_read_bytes(value->log, p->file, p->offset + begin, (size_t)(end - begin), memory);
 	if (s == WOMBAT_OK && verify)
 		s = check_chunks(value->log, p, value->sums, (size_t)(begin / VLOG_CHUNK_SIZE), memory, (size_t)(end - begin));
 	if (s == WOMBAT_OK && verify)

@@ -34,9 +34,7 @@ struct replay {
 	size_t count, capacity;
 	enum wombat_status status;      /* of the listing */
 	uint32_t max_epoch;             /* of any whole record */
-	enum wombat_status (*apply)(void *arg, uint64_t sequence, uint64_t time_ns, uint32_t count,
-		struct wombat_slice body, uint32_t epoch);
-	void *arg;
+	const struct wal_replay_to *to;
 
 	uint64_t flushed, last;         /* last: sequence up to which the log is whole */
 	uint32_t epoch;                 /* of the last record that was applied */
@@ -189,8 +187,8 @@ static enum wombat_status replay_segment(struct replay *r, struct wal_segment *s
 			*out_gap = true;
 			return WOMBAT_OK;
 		}
-		enum wombat_status status = r->apply(r->arg, record.sequence, record.time_ns, record.count, record.body,
-						     record.epoch);
+		enum wombat_status status = r->to->apply(r->to->arg, record.sequence, record.time_ns, record.count, record.body,
+							 record.epoch);
 		if (status == WOMBAT_NOT_FOUND) {
 			cut_segment(r, s, at);
 			*out_gap = true;
@@ -218,6 +216,23 @@ static enum wombat_status replay_all(struct replay *r, struct wal_replay *out)
 			s = replay_segment(r, segment, out, &gap);
 	}
 	return s;
+}
+
+/* What the log does not have any more is in no segment, so none of them is continued. */
+static enum wombat_status replay_beyond(struct replay *r, struct wal_replay *out)
+{
+	uint64_t end = r->last;
+	enum wombat_status s = r->to->beyond ? r->to->beyond(r->to->arg, &r->last) : WOMBAT_OK;
+	out->beyond = s == WOMBAT_OK && r->last > end;
+	return s;
+}
+
+/* All its changes are in tables, or will be before the tail is written to. */
+static void retire_segments(struct replay *r)
+{
+	r->flushed = r->last;
+	for (size_t i = 0; i < r->count; i++)
+		r->segments[i]->live = false;
 }
 
 /* ---- The end ------------------------------------------------------------------------------- */
@@ -369,13 +384,10 @@ static void replay_done(struct replay *r)
 	mem_free(r->segments);
 }
 
-enum wombat_status wal_replay(struct env *env, const char *dir, uint64_t flushed_sequence,
-			      enum wombat_status (*apply)(void *arg, uint64_t sequence, uint64_t time_ns, uint32_t count,
-							  struct wombat_slice body, uint32_t epoch),
-			      void *arg, struct wal_replay *out, struct wal_tail **out_tail)
+enum wombat_status wal_replay_all(struct env *env, const char *dir, uint64_t flushed_sequence,
+				  const struct wal_replay_to *to, struct wal_replay *out, struct wal_tail **out_tail)
 {
-	struct replay r = { .env = env, .dir = dir, .flushed = flushed_sequence, .last = flushed_sequence,
-			    .apply = apply, .arg = arg };
+	struct replay r = { .env = env, .dir = dir, .flushed = flushed_sequence, .last = flushed_sequence, .to = to };
 	struct wal_replay result = { 0 };
 	enum wombat_status s = find_segments(&r);
 	*out = (struct wal_replay){ .durable_sequence = r.claim.sequence };
@@ -383,12 +395,25 @@ enum wombat_status wal_replay(struct env *env, const char *dir, uint64_t flushed
 	if (s == WOMBAT_OK)
 		s = replay_all(&r, &result);
 	if (s == WOMBAT_OK)
+		s = replay_beyond(&r, &result);
+	if (s == WOMBAT_OK)
 		s = judge_end(&r, &result);
-	result.last_sequence = r.end ? r.last : 0;
+	result.last_sequence = r.end || result.beyond ? r.last : 0;
+	if (s == WOMBAT_OK && result.beyond)
+		retire_segments(&r);
 	if (s == WOMBAT_OK && out_tail)
 		s = make_tail(&r, out_tail);
 	if (s == WOMBAT_OK)
 		*out = result;
 	replay_done(&r);
 	return s;
+}
+
+enum wombat_status wal_replay(struct env *env, const char *dir, uint64_t flushed_sequence,
+			      enum wombat_status (*apply)(void *arg, uint64_t sequence, uint64_t time_ns, uint32_t count,
+							  struct wombat_slice body, uint32_t epoch),
+			      void *arg, struct wal_replay *out, struct wal_tail **out_tail)
+{
+	const struct wal_replay_to to = { .apply = apply, .arg = arg };
+	return wal_replay_all(env, dir, flushed_sequence, &to, out, out_tail);
 }

@@ -408,6 +408,26 @@ static enum wombat_status sync_segments_locked(struct wal_writer *w)
 	return WOMBAT_OK;
 }
 
+/* A sync may have begun before what is vouched for meanwhile. */
+static void note_durable_locked(struct wal_writer *w, uint64_t sequence) REQUIRES(&w->mu);
+static void note_durable_locked(struct wal_writer *w, uint64_t sequence)
+{
+	if (sequence > atomic_load_explicit(&w->durable_sequence, memory_order_relaxed))
+		atomic_store_explicit(&w->durable_sequence, sequence, memory_order_relaxed);
+}
+
+uint64_t wal_writer_durable(const struct wal_writer *w)
+{
+	return atomic_load_explicit(&w->durable_sequence, memory_order_relaxed);
+}
+
+void wal_writer_vouch(struct wal_writer *w, uint64_t sequence)
+{
+	mutex_lock(&w->mu);
+	note_durable_locked(w, sequence);
+	mutex_unlock(&w->mu);
+}
+
 enum wombat_status wal_writer_sync(struct wal_writer *w)
 {
 	/* Acquire: the records of these numbers are in their segments, and the segments in the list. */
@@ -436,7 +456,7 @@ enum wombat_status wal_writer_sync(struct wal_writer *w)
 	w->syncing = false;
 	if (s == WOMBAT_OK) {
 		w->synced_bytes = bytes;
-		atomic_store_explicit(&w->durable_sequence, sequence, memory_order_relaxed);
+		note_durable_locked(w, sequence);
 	} else {
 		w->failed = s;
 		snprintf(w->failure, sizeof w->failure, "%s", status_detail());

@@ -50,6 +50,12 @@ void wal_writer_sync_next(struct wal_writer *w, bool will_sync);
  * parallel share one. After a failure every later call fails with the first cause. */
 MUST_CHECK enum wombat_status wal_writer_sync(struct wal_writer *w);
 
+/* Up to which change all are durable. Any thread; the appending one sees what it was told itself. */
+uint64_t wal_writer_durable(const struct wal_writer *w);
+/* The appending thread says that all changes up to that one, which it appended, were made durable elsewhere; records that
+ * follow may say so. */
+void wal_writer_vouch(struct wal_writer *w, uint64_t sequence);
+
 /* Segments whose records all have epochs below `epoch` are no longer needed. */
 void wal_writer_release(struct wal_writer *w, uint32_t epoch);
 

@@ -29,6 +29,7 @@ struct run {
 	unsigned clone_count;
 	enum env_mem_crash crash;
 	uint64_t seed;
+	unsigned sync_each;              /* one of so many batches is durable */
 };
 
 static void on_sync(void *arg, const char *path)
@@ -106,7 +107,7 @@ static void write_batches(struct run *r, struct wombat *db, struct opgen *gen)
 {
 	while (wants_more(r)) {
 		struct wombat_batch *b = wombat_batch_new();
-		bool sync = random_below(&gen->random, 4) == 0;
+		bool sync = random_below(&gen->random, r->sync_each) == 0;
 		pthread_mutex_lock(&r->mu);
 		model_copy(&r->states[r->written], &r->states[r->written + 1]);
 		for (uint64_t n = 1 + random_below(&gen->random, 8); n > 0; n--)
@@ -127,13 +128,14 @@ static void write_batches(struct run *r, struct wombat *db, struct opgen *gen)
 }
 
 /* `threshold`: of values that go to the value log. */
-static void run_crashes(enum env_mem_crash crash, const char *threshold, uint64_t seed)
+static void run_crashes(enum env_mem_crash crash, const char *threshold, const char *strategy, unsigned sync_each, uint64_t seed)
 {
 	struct run *r = calloc(1, sizeof *r);
 	struct opgen gen = { .key_count = 200, .value_max = 2000 };
 	struct wombat_options *options = wombat_options_new();
 	struct wombat *db;
 	r->crash = crash;
+	r->sync_each = sync_each;
 	r->seed = seed;
 	random_seed(&gen.random, seed);
 	pthread_mutex_init(&r->mu, NULL);
@@ -142,10 +144,13 @@ static void run_crashes(enum env_mem_crash crash, const char *threshold, uint64_
 	assert_ok(wombat_options_set(options, "wal_file_size", "64K"));
 	assert_ok(wombat_options_set(options, "max_table_size", "64K"));
 	assert_ok(wombat_options_set(options, "num_level_zero_tables", "2"));
+	assert_ok(wombat_options_set(options, "compaction_strategy", strategy));
 	assert_ok(wombat_options_set(options, "value_threshold", threshold));
 	assert_ok(wombat_options_set(options, "value_log_file_size", "64K"));
 	assert_ok(wombat_options_set(options, "value_log_space_reclaim_threshold", "0.2"));
 	env_mem_on_sync(r->env, on_sync, r);
+	/* In the background nothing is synced: what is durable is so by what it asked for itself. */
+	assert_ok(wombat_options_set(options, "sync_interval_ms", r->sync_each == 1 ? "0" : "1000"));
 	assert_ok(db_open_env(r->env, "/db", options, WOMBAT_CREATE, &db));
 	write_batches(r, db, &gen);
 	env_mem_on_sync(r->env, NULL, NULL);
@@ -165,22 +170,26 @@ static void run_crashes(enum env_mem_crash crash, const char *threshold, uint64_
 static void test_synced_only(void **state)
 {
 	(void)state;
-	run_crashes(ENV_MEM_SYNCED_ONLY, "0", test_seed("synced only"));
-	run_crashes(ENV_MEM_SYNCED_ONLY, "100", test_seed("synced only, value log"));
+	run_crashes(ENV_MEM_SYNCED_ONLY, "0", "leveled", 4, test_seed("synced only"));
+	run_crashes(ENV_MEM_SYNCED_ONLY, "100", "leveled", 4, test_seed("synced only, value log"));
+	run_crashes(ENV_MEM_SYNCED_ONLY, "100", "leveled", 1, test_seed("synced only, all durable"));
+	run_crashes(ENV_MEM_SYNCED_ONLY, "0", "tiered", 4, test_seed("synced only, tiered"));
 }
 
 static void test_random_sectors(void **state)
 {
 	(void)state;
-	run_crashes(ENV_MEM_RANDOM, "0", test_seed("random sectors"));
-	run_crashes(ENV_MEM_RANDOM, "100", test_seed("random sectors, value log"));
+	run_crashes(ENV_MEM_RANDOM, "0", "leveled", 4, test_seed("random sectors"));
+	run_crashes(ENV_MEM_RANDOM, "100", "leveled", 1, test_seed("random sectors, all durable"));
+	run_crashes(ENV_MEM_RANDOM, "100", "leveled", 2, test_seed("random sectors, half durable"));
+	run_crashes(ENV_MEM_RANDOM, "100", "tiered", 4, test_seed("random sectors, value log, tiered"));
 }
 
 static void test_process_only(void **state)
 {
 	(void)state;
-	run_crashes(ENV_MEM_ALL, "0", test_seed("process only"));
-	run_crashes(ENV_MEM_ALL, "100", test_seed("process only, value log"));
+	run_crashes(ENV_MEM_ALL, "0", "leveled", 4, test_seed("process only"));
+	run_crashes(ENV_MEM_ALL, "100", "leveled", 4, test_seed("process only, value log"));
 }
 
 int main(void)

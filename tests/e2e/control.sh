@@ -12,6 +12,7 @@ same "stats" "$(jq -r '.puts_total >= 50 and .schema != null and .uptime >= 0' "
 [ "$(stat -c %s "$c/version")" -eq "$(wc -c <"$c/version")" ] || fail "st_size is not exact"
 tar -C "$c" -cf "$dir/c.tar" version config
 grep -q '^wombat_puts_total ' "$c/stats.prom" || fail "stats.prom has no puts"
+[ "$(awk '$1 == "puts_total" { print $2 }' "$c/stats.txt")" -ge 50 ] || fail "stats.txt has no puts"
 # What config prints it accepts.
 cat "$c/config" >"$dir/config"
 cat "$dir/config" | head -c 4000 | sed '$d' >"$c/config"
@@ -34,6 +35,18 @@ echo flush >"$c/ctl"
 [ "$(jq '.flushes_total' "$c/stats")" -ge 1 ] || fail "ctl flush did not flush"
 echo compact >"$c/ctl"
 same "compacted" "$(jq '.level."0".files' "$c/stats")" 0
+
+# Upkeep: all is read and verified, room comes back, counters begin anew.
+echo check >"$c/ctl"
+head -c 3000000 /dev/urandom >"$mnt/large"
+echo flush >"$c/ctl"
+rm "$mnt/large"
+echo gc >"$c/ctl"
+same "value log after gc" "$(jq .value_log.live_bytes "$c/stats")" 0
+echo reset-stats >"$c/ctl"
+same "after reset-stats" "$(jq '[.puts_total, .flushes_total, .mount.requests.create] | add' "$c/stats")" 0
+echo more >"$mnt/f51"
+same "and counts on" "$(jq .mount.requests.create "$c/stats")" 1
 
 # The event log.
 grep -q 'info flush: ' "$db/LOG" || fail "the log does not tell of the flush: $(cat "$db/LOG")"

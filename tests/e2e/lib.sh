@@ -23,10 +23,13 @@ db=$dir/db
 mkdir "$mnt"
 daemon_pid=
 
+before_cleanup() { :; } # for scripts that have servers to stop before the mount goes
 cleanup() {
 	local status=$?
 	trap - EXIT
+	set +e
 	cd /
+	before_cleanup
 	while mountpoint -q "$mnt" || grep -q " $mnt " /proc/mounts; do
 		fusermount3 -u "$mnt" 2>/dev/null || fusermount3 -uz "$mnt" || break
 	done

@@ -68,4 +68,9 @@ remount_db
 rm -r "$mnt/d" && mkdir "$mnt/d"
 per_op create $n 5
 per_op overwrite $n 5
+# ls -l asks for labels and access lists, and gives up where nobody has any.
+before=$(snapshot)
+ls -l "$mnt/d" >/dev/null
+asked=$(jq -n --argjson a "$before" --argjson b "$(snapshot)" '$b.getxattr - $a.getxattr')
+[ "$asked" -le 4 ] || fail "ls -l of $n files asked for $asked attributes"
 unmount_db

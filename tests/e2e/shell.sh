@@ -42,6 +42,14 @@ setfattr -n user.colour -v blue a
 same "xattr" "$(getfattr --only-values -n user.colour a)" blue
 setfattr -x user.colour a
 refused "No such attribute" getfattr -n user.colour a
+# The kernel's longest value, and 1.5 MiB of a file: more than most file systems take.
+head -c 65536 /dev/urandom >"$dir/long"
+for i in $(seq 24); do
+	setfattr -n "user.long$i" -v "0s$(base64 -w 0 "$dir/long")" a || fail "value $i of 64 KiB"
+done
+attributes=$(getfattr -d a | sha256sum)
+same "names" "$(getfattr a | grep -c user.long)" 24
+getfattr --only-values -n user.long24 a | cmp - "$dir/long"
 inodes=$(stat -c '%n %i' a dated people people/42/name sparse)
 mv dated renamed
 same "inode over rename" "$(stat -c %i renamed)" "$(awk '$1 == "dated" {print $2}' <<<"$inodes")"
@@ -54,6 +62,7 @@ cd "$mnt"
 same "after remount" "$(cat people/42/name people/42/moved)" $'Ada\none\ntwo'
 same "inodes after remount" "$(stat -c '%n %i' a dated people people/42/name sparse)" "$inodes"
 same "attributes after remount" "$(stat -c '%u:%g %a %.9Y' dated)" "123:456 750 981173106.123456789"
+same "long attributes after remount" "$(getfattr -d a | sha256sum)" "$attributes"
 [ -p pipe ] && [ -L people/link ] || fail "types did not survive"
 rm -r people
 same "rm -r" "$(ls)" $'a\ndated\npipe\nsparse'

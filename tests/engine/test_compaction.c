@@ -2,6 +2,8 @@
  * Compaction against the history: what every snapshot shows is the same before and after, whatever is dropped; and
  * what may be dropped is. With cuts, failures of each call and allocation, and the throttle.
  */
+#include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 
 #include "engine/base/alloc.h"
@@ -14,7 +16,13 @@
 static const struct wombat_slice none;
 static const struct history_mix everything = { .deletes = 15, .ranges = 3, .expiries = 25, .expiry_max_ns = 1000, .value_max = 60 };
 
+static void wake_nobody(void *arg)
+{
+	(void)arg;
+}
+
 struct world {
+	struct share share; /* whose pieces only those run who offer them, unless a test helps */
 	struct env *env;
 	struct versions w;
 	struct history h;
@@ -26,6 +34,7 @@ static void world_init(struct world *x, const char *name)
 {
 	*x = (struct world){ .h = { .keys = 150 } };
 	random_seed(&x->random, test_seed(name));
+	share_init(&x->share, wake_nobody, NULL);
 	assert_ok(env_mem_new(&x->env));
 	versions_init(&x->w, x->env);
 	assert_ok(versions_open(&x->w, true, false));
@@ -36,6 +45,7 @@ static void world_done(struct world *x)
 	picker_state_done(&x->picker);
 	versions_done(&x->w);
 	history_done(&x->h);
+	share_done(&x->share);
 	x->env->calls->free(x->env);
 }
 
@@ -161,6 +171,8 @@ static void test_snapshots_show_the_same(void **state)
 		uint64_t now = random_below(&x.random, 1200);
 		struct compaction_context c = versions_context(&x.w, snapshots, count, now);
 		c.max_table_size = 1 + random_below(&x.random, 8000);
+		c.share = &x.share;
+		c.ranges_max = random_below(&x.random, 8);
 		versions_compare(&x.w, &x.h, snapshots, count, now);
 		for (unsigned level = 0; level < 3; level++) {
 			struct compaction_inputs in;
@@ -487,6 +499,130 @@ static void test_range_tombstones_are_clipped(void **state)
 	world_done(&x);
 }
 
+/* ---- Ranges side by side ------------------------------------------------------------------ */
+
+struct helper {
+	struct share *share;
+	pthread_t thread;
+	atomic_bool *stop;
+};
+
+static void *help(void *arg)
+{
+	struct helper *h = arg;
+	while (!atomic_load(h->stop))
+		if (!share_help(h->share))
+			sched_yield();
+	return NULL;
+}
+
+/* As one: the same entries, with range tombstones over the cuts; no table ends within a key. */
+static void test_ranges_side_by_side(void **state)
+{
+	(void)state;
+	enum { HELPERS = 3 };
+	static const struct history_mix mix = { .deletes = 15, .ranges = 3, .value_max = 300 };
+	size_t entries[2], ranges = 0;
+	for (int divided = 0; divided < 2; divided++) {
+		struct world x;
+		struct helper helpers[HELPERS];
+		atomic_bool stop = false;
+		uint64_t snapshots[2];
+		world_init(&x, "ranges");
+		random_seed(&x.random, 7); /* the same twice */
+		x.h.keys = 600;
+		history_grow(&x.h, &x.random, 3000, &mix);
+		versions_fill(&x.w, &x.h, 2);
+		snapshots[0] = x.h.count / 2;
+		snapshots[1] = x.h.count;
+		struct compaction_context c = versions_context(&x.w, snapshots, 2, 0);
+		c.max_table_size = 3000;
+		c.share = divided ? &x.share : NULL;
+		c.ranges_max = 6;
+		for (int i = 0; i < HELPERS; i++) {
+			helpers[i] = (struct helper){ .share = &x.share, .stop = &stop };
+			assert_int_equal(pthread_create(&helpers[i].thread, NULL, help, &helpers[i]), 0);
+		}
+		for (unsigned level = 0; level < 3; level++) {
+			struct compaction_inputs in;
+			struct compaction_result result;
+			while (pick_range(&x, level, &in)) {
+				in.trivial_move = false;
+				assert_ok(run_job(&x, &c, &in, &result));
+				assert_int_equal(result.read_bytes > 0, 1);
+				if (divided && result.ranges > ranges)
+					ranges = result.ranges;
+				if (!divided)
+					assert_int_equal(result.ranges, 1);
+			}
+		}
+		atomic_store(&stop, true);
+		for (int i = 0; i < HELPERS; i++)
+			pthread_join(helpers[i].thread, NULL);
+		check_tables(&x);
+		versions_compare(&x.w, &x.h, snapshots, 2, 0);
+		entries[divided] = count_entries(&x, KIND_PUT) + count_entries(&x, KIND_DELETE);
+		world_done(&x);
+	}
+	assert_int_equal(ranges, 6);
+	assert_int_equal(entries[0], entries[1]);
+}
+
+/* ---- Within level 0 ----------------------------------------------------------------------- */
+
+/* Runs merge with their neighbours: what lies in older runs, or in levels below, is still hidden. */
+static void test_runs_of_level_zero(void **state)
+{
+	(void)state;
+	static const struct history_mix mix = { .deletes = 10, .ranges = 1, .expiries = 5, .expiry_max_ns = 3000, .value_max = 60 };
+	struct world x;
+	size_t jobs = 0, within = 0;
+	world_init(&x, "runs");
+	x.h.keys = 3000; /* so that the base becomes larger than runs */
+	x.w.shape.tiered = true;
+	mutex_lock(&x.w.state);
+	version_set_set_shape(x.w.set, x.w.shape);
+	mutex_unlock(&x.w.state);
+	for (int round = 0; round < 120; round++) {
+		struct version_edit e;
+		uint64_t newest;
+		size_t first = x.h.count, more = 20 + random_below(&x.random, 80);
+		history_grow(&x.h, &x.random, more, &mix);
+		version_edit_init(&e);
+		versions_add_table(&x.w, &e, 0, &x.h, first, more, none, none);
+		assert_ok(versions_apply(&x.w, &e));
+		version_edit_done(&e);
+		newest = x.h.count;
+		struct compaction_context c = versions_context(&x.w, &newest, 1, (uint64_t)round * 25);
+		struct picker_options options = { .max_table_size = c.max_table_size, .oldest_sequence = newest, .tombstone_ratio = 2,
+						  .tiered = true };
+		for (;;) {
+			struct compaction_inputs in;
+			struct compaction_result result = { 0 };
+			enum wombat_status s;
+			mutex_lock(&x.w.state);
+			struct version *v = version_set_current(x.w.set);
+			bool found = picker_pick(&x.picker, x.w.set, v, &options, &in, &s);
+			version_unref(v);
+			mutex_unlock(&x.w.state);
+			assert_ok(s);
+			if (!found)
+				break;
+			in.trivial_move = false;
+			bool stays = in.output_level == 0;
+			within += stays;
+			assert_true(!stays || (in.count[1] == 0 && in.count[0] >= 2));
+			assert_ok(run_job(&x, &c, &in, &result));
+			assert_true(!stays || result.output_files <= 1); /* a run is one table */
+			assert_true(++jobs < 2000);
+		}
+		versions_compare(&x.w, &x.h, &newest, 1, c.now_ns);
+		check_tables(&x);
+	}
+	assert_true(within > 0 && jobs > within);
+	world_done(&x);
+}
+
 /* ---- Failures ------------------------------------------------------------------------------ */
 
 static size_t calls_left;
@@ -518,8 +654,10 @@ static void test_each_failure(void **state)
 	size_t count = random_snapshots(&x, snapshots, 2), files = versions_table_files(&x.w);
 	struct compaction_context c = versions_context(&x.w, snapshots, count, 500);
 	c.max_table_size = 1500;
-	for (int memory = 0; memory < 2; memory++) {
+	c.share = &x.share;
+	for (int memory = 0; memory < 4; memory++) {
 		bool passed = false;
+		c.ranges_max = memory / 2 * 3;
 		for (size_t n = 0; !passed; n += 1 + n / 16) {
 			struct compaction_inputs in;
 			struct compaction_result result;
@@ -528,7 +666,7 @@ static void test_each_failure(void **state)
 			version_edit_init(&e);
 			table_cache_set_bounds(x.w.tables, 0, UINT64_MAX); /* each table is opened anew */
 			calls_left = n;
-			if (memory)
+			if (memory % 2)
 				mem_test_hook = fail_allocation;
 			else
 				env_mem_on_call(x.env, fail_call, NULL);
@@ -538,10 +676,12 @@ static void test_each_failure(void **state)
 			table_cache_set_bounds(x.w.tables, 100, UINT64_MAX);
 			passed = s == WOMBAT_OK;
 			if (!passed) {
-				assert_status(s, memory ? WOMBAT_NO_MEMORY : WOMBAT_IO);
+				assert_status(s, memory % 2 ? WOMBAT_NO_MEMORY : WOMBAT_IO);
 				assert_int_equal(versions_table_files(&x.w), files);
 				assert_int_equal(e.added_count, 0);
 			}
+			if (passed && c.ranges_max)
+				assert_true(result.ranges > 1);
 			if (passed) { /* not applied: the outputs are orphans */
 				char path[FILENAME_PATH_MAX];
 				for (size_t i = 0; i < e.added_count; i++) {
@@ -625,6 +765,8 @@ int main(void)
 		cmocka_unit_test(test_outputs_are_cut),
 		cmocka_unit_test(test_outputs_are_cut_by_grandparents),
 		cmocka_unit_test(test_range_tombstones_are_clipped),
+		cmocka_unit_test(test_ranges_side_by_side),
+		cmocka_unit_test(test_runs_of_level_zero),
 		cmocka_unit_test(test_each_failure),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_throttle_is_paid),

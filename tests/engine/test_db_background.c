@@ -59,7 +59,16 @@ static void test_automatic(void **state)
 	assert_true(stat_of(&m, "compactions_total") >= 2);
 	assert_true(stat_of(&m, "memtables_waiting") == 0);
 	assert_true(stat_of(&m, "level.0.files") < 2);
-	assert_true(stat_of(&m, "level.1.score") < 1 && stat_of(&m, "level.2.files") > 0);
+	/* Each level is within its bounds, and so most is below the first. */
+	double below = 0;
+	for (unsigned level = 1; level < 7; level++) {
+		char name[32];
+		snprintf(name, sizeof name, "level.%u.score", level);
+		assert_true(stat_of(&m, name) < 1);
+		snprintf(name, sizeof name, "level.%u.files", level);
+		below += level > 1 ? stat_of(&m, name) : 0;
+	}
+	assert_true(below > 0);
 	/* Of what was overwritten some is gone, and of the log what is in tables. */
 	assert_true(stat_of(&m, "entries") < 4 * 700);
 	assert_true(stat_of(&m, "wal.files") < 8);
@@ -99,6 +108,74 @@ static void test_flush(void **state)
 	assert_true(stat_of(&m, "memtables_waiting") == 0);
 	db_model_compare(&m, 0);
 	db_model_done(&m);
+}
+
+/* With several compactors a large compaction runs as ranges of keys, with one it does not. */
+static void test_ranges(void **state)
+{
+	(void)state;
+	static const char *const compactors[] = { "1", "3" };
+	for (int i = 0; i < 2; i++) {
+		struct db_model m;
+		const char *const settings[] = { "num_compactors", compactors[i], "max_table_size", "64K", "num_level_zero_tables", "500",
+						 "num_level_zero_tables_stall", "1000", NULL };
+		db_model_init(&m, settings);
+		for (unsigned round = 0; round < 3; round++)
+			put_many(&m, 0, 700);
+		assert_ok(wombat_compact(m.world.db, 0, EVERYTHING));
+		double compactions = stat_of(&m, "compactions_total"), ranges = stat_of(&m, "compaction_ranges_total");
+		assert_true(compactions > 0 && (i ? ranges > compactions : ranges == compactions));
+		db_model_compare(&m, 0);
+		db_world_reopen(&m.world);
+		db_model_compare(&m, 0);
+		db_model_done(&m);
+	}
+}
+
+static void put_random(struct db_model *m, struct random_state *r, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		put_many(m, (unsigned)random_below(r, 9000), 1);
+}
+
+/* Tiers write less; either way the same is there, also when the strategy changes while it is open. */
+static void test_tiered(void **state)
+{
+	(void)state;
+	static const char *const strategies[] = { "leveled", "tiered" };
+	double written[2];
+	for (int i = 0; i < 2; i++) {
+		struct db_model m;
+		struct random_state r;
+		const char *const settings[] = { "compaction_strategy", strategies[i], "level_size_multiplier", "4", NULL };
+		random_seed(&r, 5);
+		db_model_init(&m, settings);
+		for (unsigned round = 0; round < 250; round++) {
+			put_random(&m, &r, 60);
+			assert_ok(wombat_wait_idle(m.world.db));
+		}
+		written[i] = stat_of(&m, "compaction_write_bytes_total");
+		assert_true(stat_of(&m, "level.0.files") < (i ? 10 : 4));
+		db_model_compare(&m, 0);
+		assert_ok(db_world_set(&m.world, "compaction_strategy", strategies[1 - i]));
+		for (unsigned round = 0; round < 10; round++)
+			put_random(&m, &r, 60);
+		assert_ok(wombat_wait_idle(m.world.db));
+		assert_true(stat_of(&m, "level.0.files") < (i ? 4 : 10));
+		for (unsigned level = 1, used = 0; level < 7 && !i; level++) {
+			char name[32];
+			snprintf(name, sizeof name, "level.%u.files", level);
+			used += stat_of(&m, name) > 0;
+			assert_true(used <= 1);
+		}
+		db_model_compare(&m, 0);
+		db_world_reopen(&m.world);
+		db_model_compare(&m, 0);
+		assert_ok(wombat_compact(m.world.db, 0, EVERYTHING));
+		db_model_compare(&m, 0);
+		db_model_done(&m);
+	}
+	assert_true(written[1] < 0.6 * written[0]);
 }
 
 /* What a range of one keyspace had deleted, overwritten and expired is gone; the other's stays. */
@@ -177,6 +254,38 @@ static void test_compact_at_the_bottom(void **state)
 	double compactions = stat_of(&m, "compactions_total");
 	assert_ok(wombat_compact(db, 0, EVERYTHING));
 	assert_true(stat_of(&m, "compactions_total") == compactions); /* and that was all */
+	db_world_expect(&m.world, WOMBAT_USER, "stays", "v");
+	db_model_done(&m);
+}
+
+/* Many keys are removed, and then nothing happens any more: what would be passed over by each scan goes by itself. */
+static void test_removed_by_itself(void **state)
+{
+	(void)state;
+	enum { REMOVED = 12000 };
+	char key[16];
+	struct db_model m;
+	const char *const settings[] = { "sync_interval_ms", "3600000", NULL }; /* while all is removed nobody looks at it */
+	db_model_init(&m, settings);
+	struct wombat *db = m.world.db;
+	assert_ok(db_world_set(&m.world, "mem_table_size", "64M"));
+	assert_ok(wombat_flush(db)); /* the memtable of that size is the next */
+	for (unsigned i = 0; i < REMOVED; i++) {
+		snprintf(key, sizeof key, "key%06u", i);
+		db_world_put(&m.world, key, "v");
+	}
+	db_world_put(&m.world, "stays", "v");
+	double flushes = stat_of(&m, "flushes_total");
+	for (unsigned i = 0; i < REMOVED; i++) {
+		snprintf(key, sizeof key, "key%06u", i);
+		assert_ok(wombat_delete(db, WOMBAT_USER, WOMBAT_STR(key)));
+	}
+	assert_true(stat_of(&m, "entries") > REMOVED);
+	assert_ok(db_world_set(&m.world, "sync_interval_ms", "5")); /* that often it is looked at */
+	for (unsigned i = 0; stat_of(&m, "entries") > 1 && i < 10000; i++)
+		usleep(1000);
+	assert_true(stat_of(&m, "entries") == 1);
+	assert_true(stat_of(&m, "flushes_total") == flushes + 1);
 	db_world_expect(&m.world, WOMBAT_USER, "stays", "v");
 	db_model_done(&m);
 }
@@ -271,6 +380,47 @@ static void test_pause(void **state)
 	assert_true(stat_of(&m, "level.0.files") == 0);
 	wombat_resume_compaction(db);
 	db_model_compare(&m, 0);
+	db_model_done(&m);
+}
+
+/* What is deleted gives its space back: records, values of the value log, and the pieces of values that are kept in pieces. */
+static void test_reclaim(void **state)
+{
+	(void)state;
+	enum { PIECE = 128 << 10, PIECES = 20 };
+	const char *const settings[] = { "value_threshold", "4K", "value_log_file_size", "1M", NULL };
+	struct db_model m;
+	db_model_init(&m, settings);
+	struct wombat *db = m.world.db;
+	struct wombat_edit *edit;
+	uint8_t *piece = calloc(1, PIECE);
+	assert_non_null(piece);
+	memset(piece, 'p', PIECE);
+	assert_ok(wombat_edit_open(db, WOMBAT_USER, WOMBAT_STR("large"), WOMBAT_EDIT_CREATE, &edit));
+	for (unsigned i = 0; i < PIECES; i++)
+		assert_ok(wombat_edit_write(edit, (uint64_t)i * PIECE, piece, PIECE));
+	assert_ok(wombat_edit_commit(edit, NULL, NULL, 0, NULL));
+	wombat_edit_close(edit);
+	for (unsigned i = 0; i < PIECES; i++) {
+		char key[16];
+		snprintf(key, sizeof key, "value%02u", i);
+		assert_ok(wombat_put(db, WOMBAT_USER, WOMBAT_STR(key), WOMBAT_SLICE(piece, PIECE)));
+	}
+	db_model_put(&m, "small", "stays");
+	assert_ok(wombat_flush(db));
+	assert_true(stat_of(&m, "value_log.live_bytes") >= 2 * PIECES * PIECE);
+	assert_ok(wombat_delete(db, WOMBAT_USER, WOMBAT_STR("large")));
+	assert_ok(wombat_delete_range(db, WOMBAT_USER, WOMBAT_STR("value"), WOMBAT_STR("valuf")));
+
+	wombat_pause_compaction(db);
+	assert_status(wombat_reclaim(db), WOMBAT_BUSY);
+	assert_non_null(strstr(wombat_last_error(), "paused"));
+	wombat_resume_compaction(db);
+	assert_ok(wombat_reclaim(db));
+	assert_true(stat_of(&m, "value_log.live_bytes") == 0 && stat_of(&m, "value_log.files") <= 1);
+	assert_true(stat_of(&m, "entries") == 1);
+	db_model_compare(&m, 0);
+	free(piece);
 	db_model_done(&m);
 }
 
@@ -437,12 +587,16 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_automatic),
 		cmocka_unit_test(test_trivial_moves),
+		cmocka_unit_test(test_ranges),
+		cmocka_unit_test(test_tiered),
 		cmocka_unit_test(test_flush),
 		cmocka_unit_test(test_compact),
 		cmocka_unit_test(test_compact_at_the_bottom),
+		cmocka_unit_test(test_removed_by_itself),
 		cmocka_unit_test(test_expired_by_itself),
 		cmocka_unit_test(test_requests_at_once),
 		cmocka_unit_test(test_pause),
+		cmocka_unit_test(test_reclaim),
 		cmocka_unit_test(test_close_during_compaction),
 		cmocka_unit_test(test_failed_flush),
 		cmocka_unit_test(test_failed_compaction),

@@ -143,13 +143,55 @@ static void test_whole(void **state)
 	db_world_done(&w);
 }
 
+/* Of a database that is open: its memtable is flushed, and what is damaged on the disk is found though the caches have it whole. */
+static void test_open(void **state)
+{
+	(void)state;
+	struct db_world w;
+	struct findings f = { .damage = 0 };
+	char path[FILENAME_PATH_MAX], expected[100];
+	fill(&w);
+	db_world_open(&w);
+	for (unsigned i = 0; i < 3 * KEYS; i++) {
+		char key[16];
+		name_key(key, i);
+		db_world_expect_filled(&w, key, i % 10 ? VALUE : LARGE, i);
+	}
+	assert_ok(wombat_verify(w.db, note, &f));
+	snprintf(expected, sizeof expected, "with %u entries and %u values in the value log read", 3 * KEYS, 3 * KEYS / 10);
+	assert_non_null(strstr(f.text, expected));
+	assert_true(f.damage == 0 && f.notes == 1);
+
+	path_of(&w, FILE_TABLE, path);
+	flip(&w, path, 100);
+	f = (struct findings){ .damage = 0 };
+	assert_status(wombat_verify(w.db, note, &f), WOMBAT_CORRUPTION);
+	if (f.damage == 0 || !strstr(f.text, path))
+		fail_msg("%u findings, none of %s:\n%s", f.damage, path, f.text);
+	flip(&w, path, 100);
+	path_of(&w, FILE_VALUES, path);
+	flip(&w, path, file_bytes(&w, path) / 2);
+	f = (struct findings){ .damage = 0 };
+	assert_status(wombat_verify(w.db, note, &f), WOMBAT_CORRUPTION);
+	assert_true(f.damage == 1 && strstr(f.text, "points to a value that is not whole"));
+	flip(&w, path, file_bytes(&w, path) / 2);
+	/* It was not the database that failed. */
+	assert_ok(wombat_background_status(w.db));
+	db_world_fail_own(&w, "reader_open", ".sst", 0, WOMBAT_IO);
+	f = (struct findings){ .damage = 0 };
+	assert_true(wombat_verify(w.db, note, &f) != WOMBAT_OK);
+	assert_true(db_world_let_go(&w) > 0);
+	assert_ok(wombat_verify(w.db, note, &f));
+	db_world_done(&w);
+}
+
 /* A manifest that cannot be read now is not a damaged one. */
 static void test_manifest_unreadable(void **state)
 {
 	(void)state;
 	struct db_world w;
 	fill(&w);
-	db_world_fail(&w, "reader_open", "MANIFEST", 0, WOMBAT_IO);
+	db_world_fail_own(&w, "reader_open", "MANIFEST", 0, WOMBAT_IO);
 	check(&w, WOMBAT_IO);
 	assert_true(db_world_let_go(&w) > 0);
 	check(&w, WOMBAT_OK);
@@ -381,6 +423,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_whole),
+		cmocka_unit_test(test_open),
 		cmocka_unit_test(test_manifest_unreadable),
 		cmocka_unit_test(test_empty),
 		cmocka_unit_test(test_tables),

@@ -460,7 +460,7 @@ static void test_reads_that_fail(void **state)
 	unsigned n = 0;
 	for (; status != WOMBAT_OK; n++) {
 		db_world_reopen(&l.w.world);
-		db_world_fail(&l.w.world, "reader_read", ".sst", n, WOMBAT_IO);
+		db_world_fail_own(&l.w.world, "reader_read", ".sst", n, WOMBAT_IO);
 		double errors = db_world_stat(&l.w.world, "errors.io_total");
 		status = scan(&l, &s, 0);
 		db_world_let_go(&l.w.world);

@@ -367,7 +367,7 @@ static void test_failures(void **state)
 	s = WOMBAT_IO;
 	for (n = 0; s == WOMBAT_IO; n++) {
 		db_world_reopen(&w.world);
-		db_world_fail(&w.world, "reader_read", ".sst", n, WOMBAT_IO);
+		db_world_fail_own(&w.world, "reader_read", ".sst", n, WOMBAT_IO);
 		s = list_all(w.world.db, &wants);
 		db_world_let_go(&w.world);
 	}

@@ -24,6 +24,8 @@ static void other_value(const struct option_entry *e, const char *present, char 
 		snprintf(out, 64, "%s", strcmp(present, "true") == 0 ? "false" : "true");
 	else if (e->info.type == WOMBAT_TYPE_ENUM)
 		snprintf(out, 64, "%s", strcmp(present, e->words[0]) == 0 ? e->words[1] : e->words[0]);
+	else if (e->info.type == WOMBAT_TYPE_PATH)
+		snprintf(out, 64, "/another/place");
 	else if (e->info.type == WOMBAT_TYPE_REAL)
 		snprintf(out, 64, "%.15g", e->max);
 	else if (e->info.type == WOMBAT_TYPE_SIZE)

@@ -325,7 +325,7 @@ static void test_failures(void **state)
 	s = WOMBAT_IO;
 	for (n = 0; s == WOMBAT_IO; n++) {
 		db_world_reopen(&m.world);
-		db_world_fail(&m.world, "reader_", ".sst", n, WOMBAT_IO);
+		db_world_fail_own(&m.world, "reader_", ".sst", n, WOMBAT_IO);
 		s = read_both(m.world.db);
 		db_world_let_go(&m.world);
 		assert_true(s == WOMBAT_OK || db_world_stat(&m.world, "errors.io_total") == 1);

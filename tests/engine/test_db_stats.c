@@ -8,6 +8,7 @@
 #include "engine/db/db_impl.h"
 #include "tests/support/check.h"
 #include "tests/support/db_world.h"
+#include "tests/support/scarce.h"
 
 /* ---- All of them at a time ----------------------------------------------------------------- */
 
@@ -342,7 +343,7 @@ static void test_errors(void **state)
 	assert_moved(f, &w, "errors.checksum_total", 1);
 	assert_moved(f, &w, "errors.corruption_total", 1);
 	env_mem_bytes(w.env, path, &size)[1000] ^= 1;
-	db_world_fail(&w, "reader_read", ".sst", 0, WOMBAT_IO);
+	db_world_fail_own(&w, "reader_read", ".sst", 0, WOMBAT_IO);
 	assert_status(wombat_get(w.db, NULL, WOMBAT_USER, WOMBAT_STR("key"), &r), WOMBAT_IO);
 	db_world_let_go(&w);
 	assert_moved(f, &w, "errors.io_total", 1);
@@ -351,6 +352,58 @@ static void test_errors(void **state)
 	db_world_expect_filled(&w, "key", 3000, 1);
 	assert_moved(f, &w, "errors.io_total", 1);
 	free(f);
+	db_world_done(&w);
+}
+
+/* Counters, ratios and latencies begin anew; what tells a state does not. */
+static void test_reset(void **state)
+{
+	(void)state;
+	static const char *const states[] = { "entries", "sequence", "disk.tables_bytes", "table_cache.open", "block_cache.bytes" };
+	struct db_world w;
+	db_world_init(&w, NULL);
+	be_busy(&w);
+	assert_ok(wombat_reclaim(w.db)); /* or it is done in the background meanwhile */
+	struct figures *before = take(&w);
+	assert_ok(wombat_reset_stats(w.db));
+	struct figures *after = take(&w);
+	assert_int_equal(before->count, after->count);
+	for (size_t i = 0; i < after->count; i++) {
+		const char *name = after->items[i].name;
+		bool begins_anew = after->items[i].is_counter || strstr(name, "ratio") || strncmp(name, "latency.", 8) == 0 ||
+				   strcmp(name, "write_amplification") == 0 || strcmp(name, "write_group_size") == 0;
+		/* Telling the figures looks at the tables, and so counts in their cache. */
+		if (begins_anew && strncmp(name, "table_cache.", 12) != 0 && after->items[i].value != 0)
+			fail_msg("%s is %g after a reset", name, after->items[i].value);
+	}
+	for (size_t i = 0; i < sizeof states / sizeof states[0]; i++)
+		assert_true(figure(before, states[i]) == figure(after, states[i]));
+	assert_true(figure(after, "counting_ns") <= figure(after, "uptime_ns"));
+
+	/* They count on from there, and a second reset is one as well. */
+	db_world_put(&w, "one", "1");
+	db_world_expect(&w, WOMBAT_USER, "one", "1");
+	assert_true(db_world_stat(&w, "puts_total") == 1 && db_world_stat(&w, "gets_total") == 1);
+	assert_true(db_world_stat(&w, "write_group_size") == 1);
+	for (unsigned i = 0; i < 200; i++)
+		db_world_put(&w, "one", "1");
+	assert_true(db_world_stat(&w, "latency.put.p50_ns") > 0);
+	assert_ok(wombat_reset_stats(w.db));
+	assert_true(db_world_stat(&w, "puts_total") == 0 && db_world_stat(&w, "latency.put.p50_ns") == 0);
+	/* Without memory nothing changes. */
+	db_world_put(&w, "one", "1");
+	unsigned failed = 0;
+	for (enum wombat_status s = WOMBAT_NO_MEMORY; s != WOMBAT_OK; failed++) {
+		assert_true(db_world_stat(&w, "puts_total") == 1);
+		scarce_begin(failed);
+		s = wombat_reset_stats(w.db);
+		scarce_end();
+		assert_true(s == WOMBAT_OK || s == WOMBAT_NO_MEMORY);
+	}
+	assert_true(failed > 3);
+	assert_true(db_world_stat(&w, "puts_total") == 0);
+	free(before);
+	free(after);
 	db_world_done(&w);
 }
 
@@ -363,6 +416,7 @@ int main(void)
 		cmocka_unit_test(test_tables_and_caches),
 		cmocka_unit_test(test_moves_logs_and_values),
 		cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_reset),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -160,23 +160,6 @@ static void test_lost_lines(void **state)
 	env->calls->free(env);
 }
 
-static void test_keys_as_text(void **state)
-{
-	(void)state;
-	char out[EVENT_KEY_TEXT], bytes[300];
-	event_key_text(WOMBAT_STR("users/42"), out);
-	assert_string_equal(out, "users/42");
-	event_key_text(WOMBAT_SLICE("\0a\"b\\\xff\n", 7), out);
-	assert_string_equal(out, "\\x00a\\x22b\\x5c\\xff\\x0a");
-	event_key_text(WOMBAT_STR(""), out);
-	assert_string_equal(out, "");
-	memset(bytes, 1, sizeof bytes);
-	event_key_text(WOMBAT_SLICE(bytes, 64), out);
-	assert_int_equal(strlen(out), 4 * 64);
-	event_key_text(WOMBAT_SLICE(bytes, 300), out);
-	assert_int_equal(strlen(out), 4 * 64 + 3);
-}
-
 static void *write_lines(void *arg)
 {
 	for (unsigned i = 0; i < 500; i++)
@@ -345,7 +328,6 @@ int main(void)
 		cmocka_unit_test(test_long_lines),
 		cmocka_unit_test(test_two_files_at_most),
 		cmocka_unit_test(test_lost_lines),
-		cmocka_unit_test(test_keys_as_text),
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_events),
 		cmocka_unit_test(test_without_a_log),

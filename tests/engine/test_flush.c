@@ -77,7 +77,7 @@ static void check_table(struct world *x, const struct version_edit *e, const str
 	assert_ok(x->env->calls->file_size(x->env, path, &size));
 	assert_true(size == sum->file_bytes && size == result->written_bytes);
 	assert_int_equal(result->output_files, 1);
-	assert_ok(table_cache_acquire(x->w.tables, f->number, NULL, &t, &handle));
+	assert_ok(table_cache_acquire(x->w.tables, &(struct table_name){ .number = f->number }, &t, &handle));
 	assert_ok(table_check(t, NULL, NULL));
 	const struct table_properties *p = table_properties_of(t);
 	assert_true(p->entries == sum->entries && p->deletes == sum->deletes);

@@ -32,7 +32,7 @@ static void test_newest_as_of(void **state)
 	uint64_t tag;
 	struct wombat_slice value;
 	struct record r;
-	assert_ok(memtable_new(&m));
+	assert_ok(memtable_new(0, &m));
 	put(m, "\1a", 1, "one", 100);
 	put(m, "\1a", 3, "three", 300);
 	assert_ok(memtable_add(m, text("\1a"), tag_make(5, KIND_DELETE), text(""), 500));
@@ -63,7 +63,7 @@ static void test_own_time_stays(void **state)
 	uint64_t tag;
 	struct wombat_slice value;
 	struct record r = { .time_ns = 77, .expiry_ns = 99, .attr = text("mode"), .value = text("v") };
-	assert_ok(memtable_new(&m));
+	assert_ok(memtable_new(0, &m));
 	record_encode(encoded, &r);
 	assert_ok(memtable_add(m, text("\1k"), tag_make(1, KIND_PUT), slice_make(encoded, record_encoded_size(&r)), 500));
 	assert_true(memtable_get(m, text("\1k"), 1, &tag, &value));
@@ -78,7 +78,7 @@ static void test_prefix(void **state)
 {
 	(void)state;
 	struct memtable *m;
-	assert_ok(memtable_new(&m));
+	assert_ok(memtable_new(0, &m));
 	assert_false(memtable_has_prefix(m, text("\1")));
 	put(m, "\1dir-x", 1, "", 1);
 	put(m, "\1dir/a", 2, "", 1);
@@ -97,7 +97,7 @@ static void test_iterator_holds_it(void **state)
 	(void)state;
 	struct memtable *m;
 	struct iter *it;
-	assert_ok(memtable_new(&m));
+	assert_ok(memtable_new(0, &m));
 	put(m, "\1b", 1, "", 1);
 	put(m, "\1a", 2, "", 1);
 	assert_ok(memtable_iter_new(m, &it));
@@ -121,7 +121,7 @@ static void test_huge_value(void **state)
 	struct wombat_slice found;
 	assert_non_null(value);
 	value[size - 1] = 7;
-	assert_ok(memtable_new(&m));
+	assert_ok(memtable_new(0, &m));
 	put(m, "\1a", 1, "small", 1);
 	assert_ok(memtable_add(m, text("\1huge"), tag_make(2, KIND_PUT), slice_make(value, size), 1));
 	put(m, "\1z", 3, "small", 1);
@@ -155,7 +155,7 @@ static void test_ranges_against_plain_list(void **state)
 	struct range_fragments *f;
 	size_t count = 0;
 	random_seed(&r, test_seed("ranges_against_plain_list"));
-	assert_ok(memtable_new(&m));
+	assert_ok(memtable_new(0, &m));
 	assert_false(memtable_has_range_dels(m));
 	assert_ok(memtable_range_dels(m, &f));
 	assert_null(f);
@@ -199,7 +199,7 @@ static enum wombat_status use_a_memtable(void)
 	struct range_fragments *f = NULL;
 	uint64_t cover;
 	static uint8_t big[400000];
-	enum wombat_status s = memtable_new(&m);
+	enum wombat_status s = memtable_new(0, &m);
 	if (s != WOMBAT_OK)
 		return s;
 	for (uint64_t i = 1; i <= 20 && s == WOMBAT_OK; i++)
@@ -269,7 +269,7 @@ static void test_readers_beside_a_writer(void **state)
 	(void)state;
 	struct shared s = { 0 };
 	pthread_t threads[2];
-	assert_ok(memtable_new(&s.m));
+	assert_ok(memtable_new(0, &s.m));
 	for (int i = 0; i < 2; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, reader, &s), 0);
 	for (unsigned n = 1; n <= test_steps(3000); n++) {

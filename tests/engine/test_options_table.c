@@ -18,6 +18,12 @@ static const char *const preset_names[] = {
 };
 enum { PRESETS = sizeof preset_names / sizeof preset_names[0] };
 
+/* Whether its values are numbers, with bounds. */
+static bool is_number(const struct option_entry *e)
+{
+	return e->info.type == WOMBAT_TYPE_COUNT || e->info.type == WOMBAT_TYPE_SIZE || e->info.type == WOMBAT_TYPE_REAL;
+}
+
 static void name_failure(const struct option_entry *e, const char *text)
 {
 	print_message("option %s, value \"%s\"\n", e->info.name, text);
@@ -64,7 +70,7 @@ static void test_entries_are_complete(void **state)
 	size_t room = 0;
 	for (size_t i = 0; i < option_count; i++) {
 		const struct option_entry *e = &option_table[i];
-		size_t size = e->info.type == WOMBAT_TYPE_BOOL ? sizeof(bool) : 8;
+		size_t size = option_size(e);
 		assert_ptr_equal(wombat_option_info(i), &e->info);
 		assert_ptr_equal(option_find(e->info.name), e);
 		assert_true(e->info.help && strlen(e->info.help) > 20 && e->info.unit && e->info.range_text);
@@ -110,7 +116,7 @@ static void test_range_edges(void **state)
 	(void)state;
 	for (size_t i = 0; i < option_count; i++) {
 		const struct option_entry *e = &option_table[i];
-		if (e->info.type == WOMBAT_TYPE_BOOL || e->info.type == WOMBAT_TYPE_ENUM)
+		if (!is_number(e))
 			continue;
 		char low[64], high[64], range[160];
 		snprintf(low, sizeof low, "%s", through(e, bound_text(e, e->min, 0)));
@@ -142,7 +148,8 @@ static void test_wrong_types(void **state)
 		const struct option_entry *e = &option_table[i];
 		bool whole = e->info.type == WOMBAT_TYPE_COUNT || e->info.type == WOMBAT_TYPE_SIZE;
 		for (size_t j = 0; j < sizeof nowhere / sizeof nowhere[0]; j++)
-			if (e->info.type != WOMBAT_TYPE_REAL || strcmp(nowhere[j], "0x10") != 0)
+			if ((e->info.type != WOMBAT_TYPE_REAL || strcmp(nowhere[j], "0x10") != 0) &&
+			    (e->info.type != WOMBAT_TYPE_PATH || *nowhere[j])) /* no path is one too */
 				assert_refused(e, nowhere[j], WOMBAT_INVALID);
 		for (size_t j = 0; whole && j < sizeof not_whole / sizeof not_whole[0]; j++)
 			assert_refused(e, not_whole[j], WOMBAT_INVALID);
@@ -150,6 +157,15 @@ static void test_wrong_types(void **state)
 			assert_refused(e, "4K", WOMBAT_INVALID);
 		if (e->info.type == WOMBAT_TYPE_BOOL)
 			assert_refused(e, "2", WOMBAT_INVALID);
+		if (e->info.type == WOMBAT_TYPE_PATH) {
+			char path[OPTION_PATH_MAX + 1];
+			memset(path, 'p', sizeof path - 1);
+			path[0] = '/';
+			path[sizeof path - 1] = 0;
+			assert_refused(e, path, WOMBAT_OUT_OF_RANGE);
+			assert_refused(e, "not/absolute", WOMBAT_INVALID);
+			assert_string_equal(through(e, "/a/directory"), "/a/directory");
+		}
 		if (e->info.type == WOMBAT_TYPE_ENUM) {
 			assert_refused(e, "1", WOMBAT_INVALID);
 			for (size_t w = 0; e->words[w]; w++)
@@ -189,7 +205,7 @@ static void test_random_values_print_back(void **state)
 			const struct option_entry *e = &option_table[i];
 			struct options first, second;
 			char text[64];
-			if (e->info.type == WOMBAT_TYPE_BOOL || e->info.type == WOMBAT_TYPE_ENUM)
+			if (!is_number(e))
 				continue;
 			double share = (double)random_below(&r, 1u << 20) / (1u << 20);
 			double v = e->min + (e->max - e->min) * share;
@@ -227,7 +243,7 @@ static void test_presets(void **state)
 		assert_option(o, "block_size", "4K");
 		for (size_t n = 0; n < option_count; n++) {
 			const struct option_entry *e = &option_table[n];
-			size_t size = e->info.type == WOMBAT_TYPE_BOOL ? sizeof(bool) : 8;
+			size_t size = option_size(e);
 			bool same = memcmp((char *)&o->values + e->offset, (char *)&fresh->values + e->offset, size) == 0;
 			/* What differs from the default is explicit, so that it goes over a wombat.conf. */
 			assert_true(same || (o->explicit_mask >> n & 1));

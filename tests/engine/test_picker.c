@@ -104,6 +104,7 @@ static const struct single {
 	const char *name, *want; /* NULL: nothing */
 	struct fake_table tables[14];
 	uint64_t oldest_sequence, now_ns;
+	bool tiered;
 } singles[] = {
 	{ .name = "an empty database", .want = NULL,
 	  .tables = { END } },
@@ -180,7 +181,45 @@ static const struct single {
 	  .tables = { FAKE(0, 2, "a", "b", .min_expiry_ns = 1), FAKE(0, 3, "a", "b"), END }, .now_ns = SECONDS(1300) },
 	{ .name = "tombstones before expired records", .want = "3>3 4 tombstones, bottom",
 	  .tables = { FAKE(2, 3, "a", "b", .min_expiry_ns = 1), FAKE(3, 4, "b", "c", .range_deletes = 1), END }, .now_ns = SECONDS(1300) },
+
+	{ .name = "tiers: too few runs", .want = NULL, .tiered = true,
+	  .tables = { FAKE(0, 2, "a", "b"), FAKE(0, 3, "a", "b"), FAKE(0, 4, "a", "b", .bytes = 100000), END } },
+	{ .name = "tiers: the first make the base", .want = "0>4 5 4 3 2 space, bottom", .tiered = true,
+	  .tables = { FAKE(0, 2, "a", "b"), FAKE(0, 3, "a", "b"), FAKE(0, 4, "a", "b"), FAKE(0, 5, "a", "b"), END } },
+	{ .name = "tiers: as they are when nothing overlaps", .want = "0>4 5 4 3 2 space, move, bottom", .tiered = true,
+	  .tables = { FAKE(0, 2, "a", "b"), FAKE(0, 3, "c", "d"), FAKE(0, 4, "e", "f"), FAKE(0, 5, "g", "h"), FAKE(4, 6, "i", "j"),
+	    END } },
+	{ .name = "tiers: runs of a size", .want = "0>0 6 5 4 3 tiers", .tiered = true,
+	  .tables = { FAKE(0, 2, "a", "b", .bytes = 1000), FAKE(0, 3, "a", "b"), FAKE(0, 4, "a", "b"), FAKE(0, 5, "a", "b"),
+	    FAKE(0, 6, "a", "b"), FAKE(4, 7, "c", "d", .bytes = 10000), END } },
+	{ .name = "tiers: nothing below", .want = "0>0 5 4 3 2 tiers, bottom", .tiered = true,
+	  .tables = { FAKE(0, 2, "a", "b"), FAKE(0, 3, "a", "b"), FAKE(0, 4, "a", "b"), FAKE(0, 5, "a", "b"),
+	    FAKE(4, 6, "c", "d", .bytes = 10000), END } },
+	{ .name = "tiers: none of a size", .want = NULL, .tiered = true,
+	  .tables = { FAKE(0, 3, "a", "b", .bytes = 10000), FAKE(0, 4, "a", "b", .bytes = 1000), FAKE(0, 5, "a", "b", .bytes = 300),
+	    FAKE(0, 6, "a", "b", .bytes = 100), FAKE(0, 7, "a", "b", .bytes = 40), FAKE(4, 9, "c", "d", .bytes = 1000000), END } },
+	{ .name = "tiers: as much as the base twice", .want = "0>4 5 4 3 2 | 6 space, bottom", .tiered = true,
+	  .tables = { FAKE(0, 2, "a", "b", .bytes = 500), FAKE(0, 3, "a", "b", .bytes = 500), FAKE(0, 4, "a", "b", .bytes = 500),
+	    FAKE(0, 5, "a", "b", .bytes = 500), FAKE(4, 6, "b", "d", .bytes = 1000), END } },
+	{ .name = "tiers: levels that were in use go down", .want = "1>2 3 levels, move", .tiered = true,
+	  .tables = { FAKE(1, 3, "a", "b", .bytes = 10), FAKE(4, 4, "b", "c"), END } },
+	{ .name = "tiers: into the base", .want = "3>4 3 | 4 levels, bottom", .tiered = true,
+	  .tables = { FAKE(3, 3, "a", "b", .bytes = 10), FAKE(4, 4, "b", "c"), END } },
+	{ .name = "tiers: a base anywhere", .want = "0>2 5 4 3 2 | 6 space, bottom", .tiered = true,
+	  .tables = { FAKE(0, 2, "a", "b"), FAKE(0, 3, "a", "b"), FAKE(0, 4, "a", "b"), FAKE(0, 5, "a", "b"), FAKE(2, 6, "a", "b"), END } },
+	{ .name = "tiers: has no targets", .want = NULL, .tiered = true,
+	  .tables = { FAKE(1, 3, "a", "b", .bytes = 1000000), END } },
+	{ .name = "tiers: tombstones to the base", .want = "0>3 3 2 | 4 tombstones, bottom", .tiered = true,
+	  .tables = { FAKE(0, 2, "a", "b"), FAKE(0, 3, "a", "b", .range_deletes = 1), FAKE(3, 4, "b", "c"), END } },
 };
+
+static void set_tiered(struct world *x, bool tiered)
+{
+	x->options.tiered = x->w.shape.tiered = tiered;
+	mutex_lock(&x->w.state);
+	version_set_set_shape(x->w.set, x->w.shape);
+	mutex_unlock(&x->w.state);
+}
 
 static void test_single_choices(void **state)
 {
@@ -194,6 +233,7 @@ static void test_single_choices(void **state)
 		if (c->oldest_sequence)
 			x.options.oldest_sequence = c->oldest_sequence;
 		x.options.now_ns = c->now_ns;
+		set_tiered(&x, c->tiered);
 		add_tables(&x, c->tables);
 		bool found = pick(&x, &in);
 		const char *got = found ? job_text(&in, text, sizeof text) : NULL;
@@ -564,20 +604,23 @@ static void add_flushed(struct world *x, struct random_state *r, uint64_t sequen
 	add_tables(x, t);
 }
 
-static void test_machine(void **state)
+/* `switching`: to another strategy now and then. */
+static void run_machine(bool tiered, bool switching)
 {
-	(void)state;
 	struct world x;
 	struct random_state r;
 	struct compaction_inputs jobs[JOBS_MAX];
 	size_t running = 0, finished = 0, most = 0;
 	random_seed(&r, test_seed("machine"));
 	world_init(&x);
+	set_tiered(&x, tiered);
 	x.options.now_ns = SECONDS(1000);
 	x.options.oldest_sequence = SEQUENCE_MAX;
 	for (uint64_t step = 1; step <= 3000; step++) {
 		if (random_below(&r, 3) == 0)
 			add_flushed(&x, &r, step);
+		if (switching && random_below(&r, 50) == 0)
+			set_tiered(&x, !x.options.tiered);
 		if (running < JOBS_MAX && random_below(&r, 2)) {
 			bool wait;
 			unsigned level = (unsigned)random_below(&r, 4);
@@ -612,6 +655,14 @@ static void test_machine(void **state)
 	version_unref(v);
 	assert_true(finished > 300 && most > 1);
 	world_done(&x);
+}
+
+static void test_machine(void **state)
+{
+	(void)state;
+	run_machine(false, false);
+	run_machine(true, false);
+	run_machine(false, true);
 }
 
 int main(void)

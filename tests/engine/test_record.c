@@ -118,7 +118,7 @@ static void test_what_is_no_record(void **state)
 {
 	(void)state;
 	struct record out;
-	uint8_t bytes[RECORD_ATTR_MAX + 100] = { 0 };
+	static uint8_t bytes[RECORD_ATTR_MAX + 100];
 	for (unsigned flags = 8; flags < 256; flags++) { /* flags of which nothing is known */
 		bytes[0] = (uint8_t)flags;
 		assert_status(record_decode(slice_make(bytes, 100), &out), WOMBAT_CORRUPTION);

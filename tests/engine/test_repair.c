@@ -367,6 +367,55 @@ static void test_extents(void **state)
 	db_world_done(&w);
 }
 
+/* What is rescued of an ingested table is as new as before. */
+static void test_ingested(void **state)
+{
+	(void)state;
+	enum { COUNT = 3000 };
+	struct db_world w;
+	struct wombat_ingest *g;
+	char key[16];
+	uint64_t number = 0;
+	size_t size;
+	db_world_init(&w, (const char *const[]){ "mem_table_size", "1M", NULL });
+	wombat_pause_compaction(w.db);
+	for (int generation = 0; generation < 2; generation++) {
+		for (unsigned i = 0; i < COUNT && generation == 0; i++) {
+			snprintf(key, sizeof key, "key%06u", i);
+			db_world_put(&w, key, "old");
+		}
+		assert_ok(wombat_ingest_new(w.db, &g));
+		for (unsigned i = 0; i < COUNT && generation == 1; i++) {
+			snprintf(key, sizeof key, "key%06u", i);
+			assert_ok(wombat_ingest_put(g, WOMBAT_USER, WOMBAT_STR(key), WOMBAT_STR("new"), NULL));
+		}
+		assert_ok(wombat_ingest_commit(g, NULL));
+		wombat_ingest_free(g);
+		assert_ok(wombat_flush(w.db));
+	}
+	char path[FILENAME_PATH_MAX];
+	for (uint64_t n = 1; n < 100; n++) /* the newest table is the ingested one */
+		if (filename_path(path, DB_WORLD_DIR, FILE_TABLE, n) && env_mem_bytes(w.env, path, &size))
+			number = n;
+	db_world_close(&w);
+	assert_true(filename_path(path, DB_WORLD_DIR, FILE_TABLE, number));
+	env_mem_bytes(w.env, path, &size)[size / 2] ^= 0x55;
+	struct lines l = repair(&w);
+	assert_true(l.losses > 0);
+	expect_sound(&w, &l);
+	unsigned fresh = 0;
+	db_world_open(&w);
+	for (unsigned i = 0; i < COUNT; i++) {
+		struct wombat_record r;
+		snprintf(key, sizeof key, "key%06u", i);
+		assert_ok(wombat_get(w.db, NULL, WOMBAT_USER, WOMBAT_STR(key), &r));
+		fresh += slice_equal(r.value, WOMBAT_STR("new"));
+		wombat_record_release(&r);
+	}
+	assert_true(fresh < COUNT && fresh > COUNT / 2);
+	db_world_done(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -376,6 +425,7 @@ int main(void)
 		cmocka_unit_test(test_io),
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_extents),
+		cmocka_unit_test(test_ingested),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -274,7 +274,7 @@ static struct memtable *point_elsewhere(struct vlog *log, uint64_t *first, uint6
 {
 	struct memtable *m;
 	uint8_t room[VALUE_BYTES], key[HISTORY_KEY_MAX], bytes[200];
-	assert_ok(memtable_new(&m));
+	assert_ok(memtable_new(0, &m));
 	for (unsigned i = 0; i < VALUES; i++) {
 		struct record record = { .time_ns = 100 + i, .expiry_ns = i == 5 ? 777 : 0, .elsewhere = true };
 		struct wombat_slice k = slice_make(key, history_key(i, key));

@@ -74,7 +74,7 @@ static enum wombat_status read_one(struct table_cache *c, unsigned number, unsig
 	uint64_t tag;
 	struct wombat_slice value;
 	char text[32];
-	enum wombat_status s = table_cache_acquire(c, number, NULL, &t, &h);
+	enum wombat_status s = table_cache_acquire(c, &(struct table_name){ .number = number }, &t, &h);
 	if (s != WOMBAT_OK)
 		return s;
 	struct wombat_slice key = key_of(number, i, text);
@@ -138,7 +138,7 @@ static void test_held_tables_stay(void **state)
 	struct lru_handle *handles[HELD];
 	fixture_init(&f, HELD, 3);
 	for (unsigned i = 0; i < HELD; i++)
-		assert_ok(table_cache_acquire(f.cache, i + 1, NULL, &tables[i], &handles[i]));
+		assert_ok(table_cache_acquire(f.cache, &(struct table_name){ .number = i + 1 }, &tables[i], &handles[i]));
 	assert_int_equal(figures(f.cache).entries, HELD); /* in use: beyond the bound */
 	assert_true(figures(f.cache).pinned_bytes > 0);
 	for (unsigned i = 0; i < HELD; i++)
@@ -154,7 +154,7 @@ static void test_iterator_keeps_its_table(void **state)
 	struct iter *it;
 	char text[32];
 	fixture_init(&f, 5, 1);
-	assert_ok(table_cache_iter_new(f.cache, 1, NULL, 0, 0, &it));
+	assert_ok(table_cache_iter_new(f.cache, &(struct table_name){ .number = 1 }, 0, 0, &it));
 	for (unsigned i = 2; i <= 5; i++)
 		assert_ok(read_one(f.cache, i, 0));
 	unsigned n = 0;
@@ -209,7 +209,7 @@ static void test_verify_changes_open_tables(void **state)
 	assert_true(bad < KEYS);
 	table_cache_set_live(f.cache, false, 0);
 	struct iter *it;
-	assert_ok(table_cache_iter_new(f.cache, 1, NULL, TABLE_READ_NO_FILL, 0, &it));
+	assert_ok(table_cache_iter_new(f.cache, &(struct table_name){ .number = 1 }, TABLE_READ_NO_FILL, 0, &it));
 	iter_first(it);
 	unsigned seen = 0;
 	for (; it->valid; iter_next(it))
@@ -244,7 +244,7 @@ static void work_once(struct table_cache *c, struct random_state *r)
 		table_cache_evict(c, number);
 		break;
 	case 3:
-		assert_ok(table_cache_iter_new(c, number, NULL, random_below(r, 2) ? 0 : TABLE_READ_SEQUENTIAL,
+		assert_ok(table_cache_iter_new(c, &(struct table_name){ .number = number }, random_below(r, 2) ? 0 : TABLE_READ_SEQUENTIAL,
 			2000, &it));
 		iter_seek(it, key_of(number, 7, text), TAG_MAX);
 		for (unsigned i = 7; it->valid; iter_next(it), i++)
@@ -307,7 +307,7 @@ static enum wombat_status make_and_use(struct env *env)
 		return s;
 	s = read_one(c, 1, 1);
 	if (s == WOMBAT_OK)
-		s = table_cache_iter_new(c, 2, NULL, 0, 0, &it);
+		s = table_cache_iter_new(c, &(struct table_name){ .number = 2 }, 0, 0, &it);
 	if (s == WOMBAT_OK) {
 		iter_last(it);
 		s = it->status;
@@ -344,8 +344,8 @@ static void test_missing(void **state)
 	struct lru_handle *h;
 	struct iter *it;
 	fixture_init(&f, 0, 5);
-	assert_status(table_cache_acquire(f.cache, 9, NULL, &t, &h), WOMBAT_NOT_FOUND);
-	assert_status(table_cache_iter_new(f.cache, 9, NULL, 0, 0, &it), WOMBAT_NOT_FOUND);
+	assert_status(table_cache_acquire(f.cache, &(struct table_name){ .number = 9 }, &t, &h), WOMBAT_NOT_FOUND);
+	assert_status(table_cache_iter_new(f.cache, &(struct table_name){ .number = 9 }, 0, 0, &it), WOMBAT_NOT_FOUND);
 	assert_int_equal(figures(f.cache).entries, 0);
 	fixture_done(&f);
 }

@@ -258,6 +258,227 @@ static void test_phantoms(void **state)
 	}
 }
 
+/* Moves of one iterator over a, c, e, g and i, and which keys a newer change of conflicts with them. */
+static void test_what_was_passed_over(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *moves;  /* f: first, l: last, n: next, p: prev, a key: seek, its capital: seek for prev */
+		const char *passed; /* of the keys a to j those that count */
+	} cases[] = {
+		{ "", "" }, { "f", "a" }, { "fn", "abc" }, { "fnn", "abcde" }, { "fnnnnn", "abcdefghij" },
+		{ "l", "ij" }, { "lp", "ghij" }, { "lppppp", "abcdefghij" }, { "d", "de" }, { "dn", "defg" }, { "dp", "cde" },
+		{ "dnpp", "cdefg" }, { "dppn", "abcde" }, { "D", "cd" }, { "Dp", "abcd" }, { "Dn", "cde" }, { "bh", "bchi" },
+		{ "hb", "bchi" }, { "C", "c" }, { "j", "j" },
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+		for (char changed = 'a'; changed <= 'j'; changed++) {
+			struct db_world w;
+			db_world_init(&w, NULL);
+			for (char key[2] = "a"; *key <= 'i'; *key += 2)
+				db_world_put(&w, key, "1");
+			struct wombat_txn *t = begin(&w, WOMBAT_SERIALIZABLE);
+			struct wombat_iter *it;
+			assert_ok(wombat_txn_iter_new(t, NULL, WOMBAT_USER, &it));
+			for (const char *m = cases[i].moves; *m; m++) {
+				char key = (char)(*m | 0x20);
+				if (*m == 'f')
+					wombat_iter_first(it);
+				else if (*m == 'l')
+					wombat_iter_last(it);
+				else if (*m == 'n')
+					wombat_iter_next(it);
+				else if (*m == 'p')
+					wombat_iter_prev(it);
+				else if (*m < 'a')
+					wombat_iter_seek_for_prev(it, WOMBAT_SLICE(&key, 1));
+				else
+					wombat_iter_seek(it, WOMBAT_SLICE(&key, 1));
+			}
+			assert_ok(wombat_iter_status(it));
+			wombat_iter_free(it);
+			put(t, "z", "1");
+			db_world_put(&w, (char[2]){ changed, 0 }, "2");
+			enum wombat_status expected = strchr(cases[i].passed, changed) ? WOMBAT_CONFLICT : WOMBAT_OK;
+			enum wombat_status s = wombat_txn_commit(t, 0, NULL);
+			if (s != expected)
+				print_message("moves \"%s\", change of %c\n", cases[i].moves, changed);
+			assert_status(s, expected);
+			db_world_done(&w);
+		}
+}
+
+/* So many walks that not each has a range of its own: none is forgotten. */
+static void test_many_walks(void **state)
+{
+	(void)state;
+	char key[16];
+	for (unsigned changed = 0; changed < 3000; changed += 299) {
+		struct db_world w;
+		db_world_init(&w, NULL);
+		for (unsigned i = 0; i < 3000; i++) {
+			snprintf(key, sizeof key, "%06u", i * 10);
+			db_world_put(&w, key, "1");
+		}
+		struct wombat_txn *t = begin(&w, WOMBAT_SERIALIZABLE);
+		struct wombat_iter *it;
+		assert_ok(wombat_txn_iter_new(t, NULL, WOMBAT_USER, &it));
+		for (unsigned i = 0; i < 3000; i++) {
+			snprintf(key, sizeof key, "%06u", i * 7 % 3000 * 10);
+			assert_true(wombat_iter_seek(it, WOMBAT_STR(key)));
+		}
+		wombat_iter_free(it);
+		put(t, "z", "1");
+		snprintf(key, sizeof key, "%06u", changed * 10);
+		db_world_put(&w, key, "2");
+		conflicts(t, key);
+		db_world_done(&w);
+	}
+}
+
+/* Children of a prefix, "k " for values and "k/ " for prefixes; '+' behind a value that is a prefix as well. */
+static void expect_list(struct wombat_txn *t, const char *prefix, const char *text)
+{
+	struct wombat_list *l;
+	struct wombat_child c;
+	char seen[256] = "";
+	enum wombat_status s;
+	assert_ok(wombat_txn_list_new(t, WOMBAT_USER, WOMBAT_STR(prefix), &l));
+	while ((s = wombat_list_next(l, &c)) == WOMBAT_OK) {
+		strncat(seen, (const char *)c.name.data, c.name.size);
+		strcat(seen, c.is_value ? c.is_prefix ? "+ " : " " : "/ ");
+	}
+	assert_status(s, WOMBAT_NOT_FOUND);
+	wombat_list_free(l);
+	assert_string_equal(seen, text);
+}
+
+static bool has_prefix(struct wombat_txn *t, const char *prefix)
+{
+	bool exists;
+	assert_ok(wombat_txn_prefix_exists(t, WOMBAT_USER, WOMBAT_STR(prefix), 0, &exists));
+	return exists;
+}
+
+static void test_lists_and_prefixes(void **state)
+{
+	(void)state;
+	struct db_world w;
+	db_world_init(&w, NULL);
+	db_world_put(&w, "a/1", "x");
+	db_world_put(&w, "a/2", "x");
+	db_world_put(&w, "b", "x");
+	struct wombat_txn *t = begin(&w, 0);
+	db_world_put(&w, "later/1", "x");
+	expect_list(t, "", "a/ b ");
+	put(t, "b/1", "x");
+	put(t, "b-1", "x"); /* between b and b/ */
+	put(t, "c/1", "x");
+	assert_ok(wombat_txn_delete(t, WOMBAT_USER, WOMBAT_STR("a/1")));
+	expect_list(t, "", "a/ b+ b-1 b/ c/ ");
+	expect_list(t, "a/", "2 ");
+	assert_true(has_prefix(t, "a/") && has_prefix(t, "c/") && !has_prefix(t, "later/"));
+	assert_ok(wombat_txn_delete(t, WOMBAT_USER, WOMBAT_STR("a/2")));
+	expect_list(t, "", "b+ b-1 b/ c/ ");
+	assert_false(has_prefix(t, "a/"));
+	struct wombat_list *l;
+	struct wombat_child c;
+	assert_ok(wombat_txn_list_new(t, WOMBAT_USER, WOMBAT_STR(""), &l));
+	wombat_list_seek_after(l, WOMBAT_STR("b"), false);
+	assert_ok(wombat_list_next(l, &c));
+	assert_memory_equal(c.name.data, "b-1", 3);
+	wombat_list_free(l);
+	assert_status(wombat_txn_list_new(t, WOMBAT_USER, WOMBAT_STR("a"), &l), WOMBAT_INVALID);
+	commits(t);
+	db_world_done(&w);
+}
+
+static void expect_begin(struct wombat_txn *t, const char *key, const char *begins, uint64_t size)
+{
+	struct wombat_value *v;
+	char got[16];
+	size_t n;
+	assert_ok(wombat_txn_value_open(t, WOMBAT_USER, WOMBAT_STR(key), &v));
+	assert_int_equal(wombat_value_record(v)->value_size, size);
+	assert_ok(wombat_value_read(v, 0, got, strlen(begins), &n));
+	assert_int_equal(n, strlen(begins));
+	assert_memory_equal(got, begins, n);
+	wombat_value_close(v);
+}
+
+static void test_values_in_parts(void **state)
+{
+	(void)state;
+	const char *const settings[] = { "value_threshold", "1K", NULL };
+	struct db_world w;
+	struct wombat_value *v;
+	struct wombat_edit *e;
+	db_world_init(&w, settings);
+	db_world_put(&w, "small", "as it was");
+	db_world_put_filled(&w, "log", 5000, 1);
+	assert_ok(wombat_edit_open(w.db, WOMBAT_USER, WOMBAT_STR("parts"), WOMBAT_EDIT_CREATE, &e));
+	assert_ok(wombat_edit_write(e, 2 << 20, "end", 3));
+	assert_ok(wombat_edit_write(e, 0, "old", 3));
+	assert_ok(wombat_edit_commit(e, NULL, NULL, 0, NULL));
+	struct wombat_txn *t = begin(&w, WOMBAT_SERIALIZABLE);
+	assert_ok(wombat_edit_write(e, 0, "new", 3));
+	assert_ok(wombat_edit_commit(e, NULL, NULL, 0, NULL));
+	wombat_edit_close(e);
+	db_world_put(&w, "small", "as it is");
+	expect_begin(t, "parts", "old", (2 << 20) + 3);
+	expect_begin(t, "small", "as it was", 9);
+	expect_begin(t, "log", "", 5000);
+	put(t, "own", "changed");
+	expect_begin(t, "own", "changed", 7);
+	assert_ok(wombat_txn_delete(t, WOMBAT_USER, WOMBAT_STR("log")));
+	assert_status(wombat_txn_value_open(t, WOMBAT_USER, WOMBAT_STR("log"), &v), WOMBAT_NOT_FOUND);
+	assert_status(wombat_txn_value_open(t, WOMBAT_USER, WOMBAT_STR("none"), &v), WOMBAT_NOT_FOUND);
+	conflicts(t, "\"parts\""); /* to open it is to read it */
+	db_world_done(&w);
+}
+
+/* What cannot be committed can be read, and tried again; what was committed can be read and no more. */
+static void test_try(void **state)
+{
+	(void)state;
+	struct db_world w;
+	uint64_t sequence;
+	db_world_init(&w, NULL);
+	struct wombat_txn *t = begin(&w, 0);
+	put(t, "a", "mine");
+	put(t, "b", "mine");
+	db_world_put(&w, "b", "theirs");
+	for (int i = 0; i < 2; i++) {
+		assert_status(wombat_txn_try(t, 0, &sequence), WOMBAT_CONFLICT);
+		assert_non_null(strstr(wombat_last_error(), "\"b\""));
+		expect(t, "a", "mine");
+		put(t, "c", "mine");
+	}
+	db_world_expect(&w, WOMBAT_USER, "a", NULL);
+	wombat_txn_abandon(t);
+	t = begin(&w, 0);
+	put(t, "a", "mine");
+	for (unsigned n = 0;; n++) {
+		scarce_begin(n);
+		enum wombat_status s = wombat_txn_try(t, 0, &sequence);
+		scarce_end();
+		if (s == WOMBAT_OK)
+			break;
+		assert_status(s, WOMBAT_NO_MEMORY);
+		db_world_expect(&w, WOMBAT_USER, "a", NULL);
+	}
+	db_world_expect(&w, WOMBAT_USER, "a", "mine");
+	db_world_put(&w, "a", "theirs");
+	expect(t, "a", "mine");
+	expect(t, "b", "theirs");
+	assert_status(wombat_txn_put(t, WOMBAT_USER, WOMBAT_STR("x"), WOMBAT_STR("y"), NULL), WOMBAT_INVALID);
+	assert_status(wombat_txn_delete(t, WOMBAT_USER, WOMBAT_STR("a")), WOMBAT_INVALID);
+	assert_status(wombat_txn_try(t, 0, NULL), WOMBAT_INVALID);
+	assert_status(wombat_txn_commit(t, 0, NULL), WOMBAT_INVALID); /* and ends it */
+	db_world_expect(&w, WOMBAT_USER, "a", "theirs");
+	db_world_done(&w);
+}
+
 static void test_values_attributes_limits(void **state)
 {
 	(void)state;
@@ -382,12 +603,34 @@ static void scan_one(struct history_test *h, struct running *x)
 	x->ranges[i][j] = true;
 }
 
+/* Looks at the first keys from one on, and stops. */
+static void look_one(struct history_test *h, struct running *x)
+{
+	unsigned i = (unsigned)random_below(&h->r, KEYS), left = 1 + (unsigned)random_below(&h->r, 3), k = i;
+	struct wombat_iter *it;
+	assert_ok(wombat_txn_iter_new(x->t, NULL, WOMBAT_USER, &it));
+	bool there = wombat_iter_seek(it, WOMBAT_STR(key_name(i)));
+	for (; k < KEYS && left; k++) {
+		if (!x->value[k])
+			continue;
+		assert_true(there && slice_equal(wombat_iter_record(it)->key, WOMBAT_STR(key_name(k))));
+		if (--left)
+			there = wombat_iter_next(it);
+	}
+	assert_true(left == 0 || !there);
+	wombat_iter_free(it);
+	x->ranges[i][k] = true;
+}
+
 static void step_one(struct history_test *h, struct running *x)
 {
 	unsigned i = (unsigned)random_below(&h->r, KEYS);
 	char text[16];
 	value_text(h->step, text);
-	switch (random_below(&h->r, 5)) {
+	switch (random_below(&h->r, 6)) {
+	case 3:
+		look_one(h, x);
+		break;
 	case 0:
 		put(x->t, key_name(i), text);
 		x->value[i] = h->step;
@@ -791,7 +1034,7 @@ static void test_check_cannot_read(void **state)
 		db_world_put(&w, "j", "1"); /* a table that spans the key and has no change of it */
 		db_world_put(&w, "l", "1");
 		assert_ok(wombat_flush(w.db));
-		db_world_fail(&w, "reader_", ".sst", n, WOMBAT_IO);
+		db_world_fail_own(&w, "reader_", ".sst", n, WOMBAT_IO);
 		enum wombat_status s = wombat_txn_commit(t, 0, NULL);
 		hits = db_world_let_go(&w);
 		assert_status(s, hits ? WOMBAT_IO : WOMBAT_OK);
@@ -858,6 +1101,11 @@ int main(void)
 		cmocka_unit_test(test_two_change_one_key),
 		cmocka_unit_test(test_write_skew),
 		cmocka_unit_test(test_phantoms),
+		cmocka_unit_test(test_what_was_passed_over),
+		cmocka_unit_test(test_many_walks),
+		cmocka_unit_test(test_lists_and_prefixes),
+		cmocka_unit_test(test_values_in_parts),
+		cmocka_unit_test(test_try),
 		cmocka_unit_test(test_values_attributes_limits),
 		cmocka_unit_test(test_random_histories),
 		cmocka_unit_test(test_threads_move_money),

@@ -109,6 +109,33 @@ static void test_get_at_any_sequence(void **state)
 	world_done(&x);
 }
 
+/* Once all is in memory every key of a version without range tombstones has its answer there, found or not. */
+static void test_get_from_memory(void **state)
+{
+	(void)state;
+	static const struct history_mix no_ranges = { .deletes = 15, .expiries = 20, .expiry_max_ns = 1000, .value_max = 60 };
+	struct world x;
+	world_init(&x, "memory", &no_ranges, 1200);
+	uint64_t snapshots[4] = { SEQUENCE_MAX };
+	for (int i = 1; i < 4; i++)
+		snapshots[i] = 1 + random_below(&x.random, x.h.count);
+	struct table_warm_counts counts = { 0 };
+	struct lru_pin pin = { NULL, NULL };
+	struct wombat_slice value;
+	uint8_t key[HISTORY_KEY_MAX];
+	uint64_t tag;
+	struct version *v = versions_current(&x.w);
+	struct wombat_slice k = slice_make(key, history_key(7, key));
+	assert_true(v->run_count == 2);
+	assert_status(version_get_warm(v, k, SEQUENCE_MAX, &counts, &tag, &value, &pin), WOMBAT_WOULD_BLOCK); /* nothing is open */
+	version_unref(v);
+	versions_compare(&x.w, &x.h, snapshots, 4, 0);
+	size_t before = versions_warm_answers(&x.w);
+	versions_compare(&x.w, &x.h, snapshots, 4, 0);
+	assert_int_equal(versions_warm_answers(&x.w) - before, 4 * x.h.keys);
+	world_done(&x);
+}
+
 /* What a memtable's range tombstone covers needs no search below, and what only one in a table covers neither. */
 static void test_cover_ends_the_search(void **state)
 {
@@ -310,6 +337,7 @@ int main(void)
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_spans),
 		cmocka_unit_test(test_get_at_any_sequence),
+		cmocka_unit_test(test_get_from_memory),
 		cmocka_unit_test(test_cover_ends_the_search),
 		cmocka_unit_test(test_missing_table),
 		cmocka_unit_test(test_scan),

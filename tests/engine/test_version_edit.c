@@ -64,6 +64,59 @@ static void test_golden_bytes(void **state)
 	version_edit_done(&back);
 }
 
+/* One of an ingestion: its entries have the number that the manifest says. */
+static void test_golden_ingested(void **state)
+{
+	(void)state;
+	static const uint8_t bytes[] = {
+		0x04, 0x06, 0x09, 0x64,       /* added: level 6, number 9, 100 bytes, */
+		0x02, 0x00, 0x00, 0x04, 0x05, /* 2 entries, no deletes, no ranges, 4 key bytes, 5 value bytes, */
+		0xac, 0x02, 0xac, 0x02, 0x00, 0x04, /* sequences 300 to 300, no expiry, ingested, */
+		0x02, 0x01, 'a', 0x02, 0x01, 'b', /* from "a" to "b" in keyspace 1, */
+		0xac, 0x02,                   /* with number 300 */
+	};
+	struct version_edit e;
+	struct buf again = { 0 };
+	assert_ok(version_edit_decode(slice_make(bytes, sizeof bytes), &e));
+	assert_true(e.added_count == 1 && e.added[0].level == 6 && e.added[0].file->sequence == 300);
+	assert_ok(version_edit_encode(&e, &again));
+	assert_int_equal(again.size, sizeof bytes);
+	assert_memory_equal(again.data, bytes, sizeof bytes);
+	version_edit_done(&e);
+	buf_done(&again);
+	/* Another number than its entries', none, or with range tombstones. */
+	static const struct { size_t at; uint8_t byte; } wrong[] = { { 21, 0xad }, { 9, 0xab }, { 11, 0xad }, { 6, 1 } };
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		uint8_t bad[sizeof bytes];
+		memcpy(bad, bytes, sizeof bytes);
+		bad[wrong[i].at] = wrong[i].byte;
+		assert_status(version_edit_decode(slice_make(bad, sizeof bad), &e), WOMBAT_CORRUPTION);
+	}
+	assert_status(version_edit_decode(slice_make(bytes, sizeof bytes - 2), &e), WOMBAT_CORRUPTION);
+}
+
+/* Where the journal begins. */
+static void test_golden_journal(void **state)
+{
+	(void)state;
+	static const uint8_t bytes[] = { 0x06, 0xac, 0x02, 0x90, 0x03 }; /* value log file 300, offset 400 */
+	static const uint8_t no_file[] = { 0x06, 0x00, 0x90, 0x03 };
+	struct version_edit e;
+	struct buf again = { 0 }, text = { 0 };
+	assert_ok(version_edit_decode(slice_make(bytes, sizeof bytes), &e));
+	assert_true(e.journal.file == 300 && e.journal.offset == 400);
+	assert_ok(version_edit_encode(&e, &again));
+	assert_true(slice_equal(buf_slice(&again), slice_make(bytes, sizeof bytes)));
+	assert_ok(version_edit_to_text(&e, &text));
+	assert_string_equal((char *)text.data, "journal from value log file 000300, offset 400; ");
+	version_edit_done(&e);
+	buf_done(&again);
+	buf_done(&text);
+	assert_status(version_edit_decode(slice_make(no_file, sizeof no_file), &e), WOMBAT_CORRUPTION);
+	for (size_t cut = 1; cut < sizeof bytes; cut++)
+		assert_status(version_edit_decode(slice_make(bytes, cut), &e), WOMBAT_CORRUPTION);
+}
+
 static void test_random_edits_come_back(void **state)
 {
 	(void)state;
@@ -160,7 +213,7 @@ static void test_unknown_fields(void **state)
 	assert_ok(decode_text(optional, sizeof optional));
 	assert_status(decode_text(cut, sizeof cut), WOMBAT_CORRUPTION);
 	memcpy(flags, golden, sizeof flags);
-	flags[sizeof golden - 8] = 4; /* a file flag that does not exist */
+	flags[sizeof golden - 8] = 8; /* a file flag that does not exist */
 	assert_status(decode_text(flags, sizeof flags), WOMBAT_UNSUPPORTED);
 }
 
@@ -238,6 +291,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_golden_bytes),
+		cmocka_unit_test(test_golden_ingested),
+		cmocka_unit_test(test_golden_journal),
 		cmocka_unit_test(test_random_edits_come_back),
 		cmocka_unit_test(test_cut_edits),
 		cmocka_unit_test(test_changed_edits_never_crash),

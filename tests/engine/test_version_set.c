@@ -894,10 +894,45 @@ static void test_many_threads(void **state)
 	env->calls->free(env);
 }
 
+/* Two tables of one ingestion have one sequence number. One was merged with an older table: that is below the other now,
+ * though its file is the newer one. */
+static void test_one_ingestion_in_level_zero(void **state)
+{
+	(void)state;
+	struct env *env;
+	struct versions w;
+	struct version_edit e;
+	assert_ok(env_mem_new(&env));
+	versions_init(&w, env);
+	assert_ok(versions_open(&w, true, false));
+	version_edit_init(&e);
+	uint64_t first = version_set_new_file_number(w.set), merged = version_set_new_file_number(w.set);
+	struct fake_table tables[] = {
+		FAKE(0, first, "a", "m", .bytes = 10, .sequence = 9), FAKE(0, merged, "a", "z", .bytes = 10, .sequence = 9),
+	};
+	for (size_t i = 0; i < 2; i++) {
+		fake_file(env, tables[i].number, tables[i].bytes);
+		fake_add(&e, &tables[i]);
+	}
+	e.added[1].file->summary.smallest_sequence = 1;
+	e.has_flushed_sequence = e.has_last_sequence = true;
+	e.flushed_sequence = e.last_sequence = 9;
+	assert_ok(versions_apply(&w, &e));
+	version_edit_done(&e);
+	struct version *v = versions_current(&w);
+	version_check_invariants(v);
+	assert_true(v->levels[0].files[0]->number == first);
+	assert_true(v->levels[0].files[1]->number == merged);
+	version_unref(v);
+	versions_done(&w);
+	env->calls->free(env);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random_edits),
+		cmocka_unit_test(test_one_ingestion_in_level_zero),
 		cmocka_unit_test(test_power_cut_at_each_sync),
 		cmocka_unit_test(test_torn_at_each_byte),
 		cmocka_unit_test(test_garbage_behind_the_end),

@@ -321,6 +321,38 @@ static void test_group(void **state)
 	bench_done(&b);
 }
 
+/* What was made durable elsewhere may be said to be, and no sync that began before takes that back. */
+static void test_vouch(void **state)
+{
+	(void)state;
+	struct bench b;
+	struct gate g = { .mu = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+	pthread_t thread;
+	bench_init(&b);
+	assert_ok(append(&b, 10));
+	assert_int_equal(wal_writer_durable(b.w), 0);
+	env_mem_on_sync(b.env, wait_inside, &g);
+	assert_int_equal(pthread_create(&thread, NULL, sync_it, b.w), 0);
+	pthread_mutex_lock(&g.mu);
+	while (!g.inside)
+		pthread_cond_wait(&g.changed, &g.mu);
+	pthread_mutex_unlock(&g.mu);
+	assert_ok(append(&b, 10));
+	wal_writer_vouch(b.w, 2);
+	assert_int_equal(wal_writer_durable(b.w), 2);
+	pthread_mutex_lock(&g.mu);
+	g.open = true;
+	pthread_cond_broadcast(&g.changed);
+	pthread_mutex_unlock(&g.mu);
+	pthread_join(thread, NULL);
+	env_mem_on_sync(b.env, NULL, NULL);
+	assert_int_equal(wal_writer_durable(b.w), 2);
+	assert_true(counts_of(&b).unsynced_bytes > 0); /* the log itself does not have it on the disk */
+	assert_ok(append(&b, 10));
+	assert_int_equal(last_record(&b, 1).durable_sequence, 2);
+	bench_done(&b);
+}
+
 /* ---- Segments -------------------------------------------------------------------------------- */
 
 static void test_counts(void **state)
@@ -549,6 +581,7 @@ int main(void)
 		cmocka_unit_test(test_syncs),
 		cmocka_unit_test(test_before_sync_fails),
 		cmocka_unit_test(test_group),
+		cmocka_unit_test(test_vouch),
 		cmocka_unit_test(test_counts),
 		cmocka_unit_test(test_release),
 		cmocka_unit_test(test_prepare),

@@ -98,7 +98,7 @@ static void test_apply(void **state)
 	assert_ok(wombat_batch_delete_range(b, 1, slice_make(long_key, sizeof long_key), text("")));
 	assert_ok(wombat_batch_delete_range(b, 1, text("z"), text("a"))); /* empty: counted, nothing to do */
 	assert_ok(wombat_batch_delete_range(b, 3, text("a"), slice_make(long_key, sizeof long_key)));
-	assert_ok(memtable_new(&m));
+	assert_ok(memtable_new(0, &m));
 	assert_ok(write_batch_apply(buf_slice(&b->body), 100, 0, 55, m, &count));
 	assert_int_equal(count, 7);
 	assert_int_equal(memtable_entries(m), 6);
@@ -132,7 +132,7 @@ static void test_apply_skips(void **state)
 	for (uint64_t skip_to = 9; skip_to <= 16; skip_to++) {
 		struct memtable *m;
 		uint32_t count;
-		assert_ok(memtable_new(&m));
+		assert_ok(memtable_new(0, &m));
 		assert_ok(write_batch_apply(buf_slice(&b->body), 10, skip_to, 1, m, &count));
 		assert_int_equal(count, 5);
 		assert_int_equal(memtable_entries(m), skip_to >= 14 ? 0 : 14 - skip_to);
@@ -150,7 +150,7 @@ static void test_last_keyspace_ends(void **state)
 	uint32_t count;
 	uint64_t cover;
 	assert_ok(wombat_batch_delete_range(b, WOMBAT_KEYSPACE_MAX, text(""), text("")));
-	assert_ok(memtable_new(&m));
+	assert_ok(memtable_new(0, &m));
 	assert_ok(write_batch_apply(buf_slice(&b->body), 1, 0, 1, m, &count));
 	assert_ok(memtable_range_cover(m, text("\xfe\xff\xff\xff"), 1, &cover));
 	assert_int_equal(cover, 1);
@@ -199,7 +199,7 @@ static void test_cut_off_anywhere(void **state)
 		bool whole = size == 0 || size == ends[0] || size == ends[1] || size == ends[2];
 		assert_status(walk(slice_make(copy, size), &count), whole ? WOMBAT_OK : WOMBAT_CORRUPTION);
 		struct memtable *m;
-		assert_ok(memtable_new(&m));
+		assert_ok(memtable_new(0, &m));
 		assert_status(write_batch_apply(slice_make(copy, size), 1, 0, 1, m, &count),
 			      whole ? WOMBAT_OK : WOMBAT_CORRUPTION);
 		memtable_unref(m);
@@ -270,7 +270,7 @@ static void test_out_of_memory(void **state)
 		struct wombat_batch *b = wombat_batch_new();
 		s = b ? fill(b) : WOMBAT_NO_MEMORY;
 		if (s == WOMBAT_OK)
-			s = memtable_new(&m);
+			s = memtable_new(0, &m);
 		if (s == WOMBAT_OK)
 			s = write_batch_apply(buf_slice(&b->body), 1, 0, 1, m, &count);
 		scarce_end();

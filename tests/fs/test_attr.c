@@ -39,7 +39,8 @@ static int64_t time_near(struct random_state *r, int64_t base)
 /* A list of `count` attributes as the format has them. */
 static void make_xattrs(struct random_state *r, size_t count, struct attr *a)
 {
-	uint8_t *p = malloc(count * (3 + 16 + 64) + 1);
+	uint8_t *p = malloc(count * (5 + 16 + 64) + 1);
+	a->xattrs_wide = count && random_below(r, 2);
 	assert_non_null(p);
 	a->xattrs = p;
 	for (size_t i = 0; i < count; i++) {
@@ -48,7 +49,8 @@ static void make_xattrs(struct random_state *r, size_t count, struct attr *a)
 		memset(p, 'a' + (int)(i % 26), name);
 		p += name;
 		*p++ = value;
-		*p++ = 0;
+		for (int rest = a->xattrs_wide ? 3 : 1; rest > 0; rest--)
+			*p++ = 0;
 		memset(p, (int)random_below(r, 256), value);
 		p += value;
 	}
@@ -85,6 +87,7 @@ static void assert_same(const struct attr *a, const struct attr *b)
 	assert_true(a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns && a->atime_ns == b->atime_ns);
 	assert_true(a->ino == b->ino && a->rdev == b->rdev);
 	assert_int_equal(a->xattrs_size, b->xattrs_size);
+	assert_true(a->xattrs_wide == b->xattrs_wide);
 	if (a->xattrs_size)
 		assert_memory_equal(a->xattrs, b->xattrs, a->xattrs_size);
 }
@@ -254,7 +257,7 @@ static void test_other_versions_and_fields_are_refused(void **state)
 	for (unsigned version = 0; version < 256; version++)
 		assert_int_equal(decode_exact(false, (uint8_t[]){ (uint8_t)version, 0, 0 }, 3, &a),
 				 version == ATTR_VERSION ? 0 : EIO);
-	for (unsigned bit = 9; bit < 16; bit++)
+	for (unsigned bit = 10; bit < 16; bit++)
 		assert_int_equal(decode_exact(false, (uint8_t[]){ ATTR_VERSION, 0, (uint8_t)(1 << (bit - 8)) },
 			3, &a), EIO);
 }
@@ -265,17 +268,23 @@ static void test_lists_that_are_none_are_refused(void **state)
 	static const struct {
 		uint8_t size, list[8];
 		int error;
+		bool wide;
 	} cases[] = {
-		{ 4, { 1, 'a', 0, 0 }, 0 },          { 5, { 1, 'a', 1, 0, 'v' }, 0 },
-		{ 8, { 1, 'a', 0, 0, 1, 'b' }, 0 },  { 1, { 1 }, EIO },
-		{ 3, { 1, 'a', 0 }, EIO },           { 4, { 2, 'a', 0, 0 }, EIO },
-		{ 4, { 1, 'a', 1, 0 }, EIO },        { 5, { 1, 'a', 0, 0, 0 }, EIO },
-		{ 5, { 1, 'a', 0, 1, 'v' }, EIO },   { 7, { 1, 'a', 0, 0, 1, 'b', 0 }, EIO },
-		{ 3, { 0, 0, 0 }, EIO },
+		{ 4, { 1, 'a', 0, 0 }, 0, false },          { 5, { 1, 'a', 1, 0, 'v' }, 0, false },
+		{ 8, { 1, 'a', 0, 0, 1, 'b' }, 0, false },  { 1, { 1 }, EIO, false },
+		{ 3, { 1, 'a', 0 }, EIO, false },           { 4, { 2, 'a', 0, 0 }, EIO, false },
+		{ 4, { 1, 'a', 1, 0 }, EIO, false },        { 5, { 1, 'a', 0, 0, 0 }, EIO, false },
+		{ 5, { 1, 'a', 0, 1, 'v' }, EIO, false },   { 7, { 1, 'a', 0, 0, 1, 'b', 0 }, EIO, false },
+		{ 3, { 0, 0, 0 }, EIO, false },
+		{ 6, { 1, 'a', 0, 0, 0, 0 }, 0, true },       { 7, { 1, 'a', 1, 0, 0, 0, 'v' }, 0, true },
+		{ 4, { 1, 'a', 0, 0 }, EIO, true },           { 7, { 1, 'a', 1, 0, 0, 1, 'v' }, EIO, true },
+		{ 7, { 1, 'a', 0, 0, 0, 0, 1 }, EIO, true },
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		uint8_t blob[3 + 4 + 8] = { ATTR_VERSION, 0, ATTR_XATTRS >> 8, cases[i].size };
+		if (cases[i].wide)
+			blob[2] |= ATTR_WIDE >> 8;
 		struct attr a = { 0 };
 		memcpy(blob + 7, cases[i].list, cases[i].size);
 		int error = decode_exact(false, blob, 7u + cases[i].size, &a);

@@ -20,6 +20,7 @@
 #include "fs/control.h"
 #include "fs/mount.h"
 #include "fs/options.h"
+#include "fs/store.h"
 
 enum { OWNER = 4711, STRANGER = 4712 };
 
@@ -39,6 +40,7 @@ static int begin(void **state)
 	assert_true(mount_options_init(&m.options));
 	assert_int_equal(mount_options_parse(&m.options, 5, argv, sentence, sizeof(sentence)), 0);
 	assert_int_equal(wombat_open(dir, m.options.engine, WOMBAT_CREATE, &m.db), WOMBAT_OK);
+	assert_int_equal(store_lsm_new(m.db, &m.store), STORE_OK);
 	assert_int_equal(control_init(&m), 0);
 	return 0;
 }
@@ -47,6 +49,7 @@ static int end(void **state)
 {
 	(void)state;
 	control_done(&m);
+	m.store->calls->close(m.store, true);
 	assert_int_equal(wombat_close(m.db), WOMBAT_OK);
 	mount_options_done(&m.options);
 	DIR *d = opendir(dir);
@@ -131,14 +134,15 @@ static void check_ids(const struct control_entry *e, bool *seen)
 	assert_true(e->id < 1024);
 	assert_false(seen[e->id]);
 	seen[e->id] = true;
-	assert_true(S_ISDIR(e->mode) == (e->children != NULL));
+	assert_true(S_ISDIR(e->mode) == (e->children != NULL || e->dir != NULL));
+	assert_true(!e->dir || (e->dir->lookup && e->dir->list && !e->children));
 	for (size_t i = 0; e->children && e->children[i]; i++)
 		check_ids(e->children[i], seen);
 }
 
 static void test_tree(void **state)
 {
-	static const char *const names[] = { "stats", "stats.prom", "config", "config.json", "tune", "last_error", "version",
+	static const char *const names[] = { "stats", "stats.prom", "stats.txt", "changes", "accesslog", "config", "config.json", "tune", "last_error", "version",
 		"ctl" };
 	bool seen[1024] = { false };
 	(void)state;

@@ -77,6 +77,35 @@ void __wrap_wombat_resume_compaction(struct wombat *db)
 	note("resume");
 }
 
+enum wombat_status __wrap_wombat_reclaim(struct wombat *db);
+enum wombat_status __wrap_wombat_reset_stats(struct wombat *db);
+enum wombat_status __wrap_wombat_verify(struct wombat *db,
+	void (*report)(void *arg, bool is_damage, const char *sentence), void *arg);
+
+enum wombat_status __wrap_wombat_reclaim(struct wombat *db)
+{
+	(void)db;
+	return note("reclaim");
+}
+
+enum wombat_status __wrap_wombat_reset_stats(struct wombat *db)
+{
+	(void)db;
+	return note("reset");
+}
+
+enum wombat_status __wrap_wombat_verify(struct wombat *db, void (*report)(void *arg, bool is_damage, const char *sentence), void *arg)
+{
+	(void)db;
+	report(arg, false, "all was read");
+	enum wombat_status s = note("verify");
+	if (s == WOMBAT_CORRUPTION) {
+		report(arg, true, "this table is damaged");
+		report(arg, true, "and that one");
+	}
+	return s;
+}
+
 static int begin(void **state)
 {
 	memset(&engine, 0, sizeof engine);
@@ -145,6 +174,21 @@ static void test_lines(void **state)
 	assert_true(engine.from_size == 4 && memcmp(engine.from, "from", 4) == 0);
 	assert_true(engine.to_size == 2 && memcmp(engine.to, "to", 2) == 0);
 	assert_calls(f, "pause\npause\nresume\nresume\npause\n", "pause;resume;pause;");
+}
+
+static void test_upkeep(void **state)
+{
+	struct fs_mount *f = *state;
+	assert_calls(f, "gc\ncheck\nreset-stats\n", "reclaim;verify;reset;");
+	engine.result = WOMBAT_BUSY;
+	assert_int_equal(put(f, "gc\n"), EBUSY);
+	/* Damage: how much, and the first of it. */
+	engine.result = WOMBAT_CORRUPTION;
+	engine.passed = 0;
+	assert_int_equal(put(f, "check\n"), EIO);
+	assert_last_error(f, "2 findings");
+	assert_last_error(f, "this table is damaged");
+	assert_calls(f, "check\n", "verify;");
 }
 
 static void test_nothing_is_done_of_a_bad_batch(void **state)
@@ -322,6 +366,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_lines),
+		TEST(test_upkeep),
 		TEST(test_nothing_is_done_of_a_bad_batch),
 		TEST(test_bad_escapes),
 		TEST(test_keys_are_bytes),

@@ -1,5 +1,5 @@
 /*
- * fs/control_stats: both documents against the list of statistics they are made of: the engine's own, and lists made
+ * fs/control_stats: the documents against the list of statistics they are made of: the engine's own, and lists made
  * here of awkward names and values (-Wl,--wrap=wombat_stats).
  */
 #include <cjson/cJSON.h>
@@ -252,6 +252,54 @@ static void *hooked_malloc(size_t size)
 	return malloc(size); /* linked statically: it can fail */
 }
 
+/* ---- Text -------------------------------------------------------------------------------------- */
+
+static void test_text(void **state)
+{
+	static const struct wombat_stat list[] = {
+		{ .name = "puts_total", .value = 12345678901, .is_integer = true, .is_counter = true },
+		{ .name = "level.0.score", .value = 0.25 },
+	};
+	struct fs_mount *f = *state;
+	ours = list;
+	our_count = 2;
+	char *text = document(f, "stats.txt");
+	assert_line(text, "puts_total 12345678901");
+	assert_line(text, "level.0.score 0.25");
+	assert_line(text, "mount.commits 0");
+	assert_non_null(strstr(text, "mount.uptime_seconds "));
+	/* A name and a figure in each line, no name twice. */
+	for (char *line = text, *end; *line; line = end + 1) {
+		char name[128], again[130];
+		double value;
+		end = strchr(line, '\n');
+		assert_non_null(end);
+		assert_int_equal(sscanf(line, "%127s %lf", name, &value), 2);
+		snprintf(again, sizeof again, "\n%s ", name);
+		assert_null(strstr(end, again));
+	}
+	free(text);
+}
+
+/* The mount's own counters begin anew with the engine's; what is a state stays. */
+static void test_reset(void **state)
+{
+	struct fs_mount *f = *state;
+	struct mount_counts *c = &f->m.counts;
+	atomic_fetch_add(&c->requests[OP_READ], 7);
+	atomic_fetch_add(&c->bytes_read, 4096);
+	atomic_fetch_add(&c->open_files, 3);
+	assert_int_equal(control_write(&f->m, entry(f, "ctl"), FS_MOUNT_UID, "reset-stats\n", 12), 0);
+	atomic_fetch_add(&c->bytes_read, 10);
+	char *text = document(f, "stats.txt");
+	assert_line(text, "mount.requests.read 0");
+	assert_line(text, "mount.bytes_read 10");
+	assert_line(text, "mount.open_files 3");
+	assert_line(text, "puts_total 0");
+	free(text);
+	atomic_fetch_sub(&c->open_files, 3);
+}
+
 /* Out of memory is said, wherever it is met; nothing is shown in part. */
 static void fail_each_allocation(struct fs_mount *f, const char *name, unsigned least)
 {
@@ -284,6 +332,7 @@ static void test_failed_allocations(void **state)
 	our_count = 3;
 	fail_each_allocation(f, "stats", 100);
 	fail_each_allocation(f, "stats.prom", 3);
+	fail_each_allocation(f, "stats.txt", 1);
 }
 
 static void test_the_engine_fails(void **state)
@@ -293,6 +342,7 @@ static void test_the_engine_fails(void **state)
 	result = WOMBAT_IO;
 	assert_int_equal(control_read(&f->m, entry(f, "stats"), &text), EIO);
 	assert_int_equal(control_read(&f->m, entry(f, "stats.prom"), &text), EIO);
+	assert_int_equal(control_read(&f->m, entry(f, "stats.txt"), &text), EIO);
 	assert_null(text.data);
 }
 
@@ -306,6 +356,8 @@ int main(void)
 		TEST(test_the_mounts_own),
 		TEST(test_names_and_units),
 		TEST(test_long_names_and_helps),
+		TEST(test_text),
+		TEST(test_reset),
 		TEST(test_failed_allocations),
 		TEST(test_the_engine_fails),
 	};

@@ -464,11 +464,102 @@ static void test_removed_directory(void **state)
 	assert_int_equal(wire_releasedir(w, d.nodeid, fh), 0);
 }
 
+/* ---- Whose nodes are told ------------------------------------------------------------------ */
+
+struct told {
+	unsigned entries, nodes;
+};
+
+/* Lists with attributes; of each reply the kernel asks for `asks` names that came without. */
+static struct told list_plus(struct fuse_wire *w, uint64_t dir, unsigned asks)
+{
+	struct told t = { 0 };
+	uint64_t fh = open_dir(w, dir), offset = 0;
+	for (;;) {
+		char without[8][16];
+		unsigned wanted = 0, nodes = 0;
+		struct wire_dirent e;
+		struct fuse_entry_out out;
+		assert_int_equal(wire_readdirplus(w, dir, fh, offset, 32768), 0);
+		if (w->size == 0)
+			break;
+		for (size_t at = 0; wire_next_dirent(w, true, &at, &e); offset = e.offset) {
+			t.entries++;
+			nodes += e.entry.nodeid != 0;
+			if (e.entry.nodeid == 0 && e.name[0] != '.' && wanted < asks)
+				memcpy(without[wanted++], e.name, sizeof without[0]);
+		}
+		t.nodes += nodes;
+		for (unsigned i = 0; i < wanted; i++)
+			assert_int_equal(wire_lookup(w, dir, without[i], &out), 0);
+	}
+	assert_int_equal(wire_releasedir(w, dir, fh), 0);
+	return t;
+}
+
+static void test_nodes_of_many(void **state)
+{
+	enum { LARGE = 24000, ALWAYS = 16384 };
+	struct fuse_wire *w = *state;
+	char key[32];
+	for (unsigned i = 0; i < LARGE; i++) {
+		snprintf(key, sizeof key, "large/n%05u", i);
+		wire_put_key(w, key, "");
+	}
+	uint64_t d = wire_walk(w, "large");
+	/* Who wants names only: the rest comes without. */
+	struct told t = list_plus(w, d, 0);
+	assert_int_equal(t.entries, LARGE + 2);
+	assert_true(t.nodes >= ALWAYS - 400 && t.nodes <= ALWAYS + 400);
+	/* Who asks for each: all but one in a reply come with them. */
+	t = list_plus(w, d, 1);
+	assert_int_equal(t.entries, LARGE + 2);
+	assert_true(t.nodes >= LARGE - LARGE / 100);
+	/* The numbers without a node are those with one. */
+	struct fuse_entry_out out;
+	uint64_t fh = open_dir(w, d);
+	struct wire_dirent e;
+	size_t at = 0;
+	assert_int_equal(wire_readdir(w, d, fh, 0, SMALLEST), 0);
+	while (wire_next_dirent(w, false, &at, &e)) {}
+	assert_int_equal(wire_lookup(w, d, e.name, &out), 0);
+	assert_int_equal(out.attr.ino, e.ino);
+	assert_int_equal(wire_releasedir(w, d, fh), 0);
+}
+
+/* Numbers of names with escapes, of moved files, and of a new file that is to replace another. */
+static void test_numbers(void **state)
+{
+	struct fuse_wire *w = *state;
+	struct fuse_entry_out out;
+	wire_put_key(w, "k//x", "a");
+	wire_put_key(w, "k/plain", "b");
+	uint64_t d = wire_walk(w, "k");
+	wire_put(w, d, "old", "c");
+	assert_int_equal(wire_rename(w, d, "old", d, "moved", 0), 0);
+	uint64_t fh = open_dir(w, d);
+	struct wire_dirent e;
+	size_t at = 0, seen = 0;
+	assert_int_equal(wire_readdir(w, d, fh, 0, 4096), 0);
+	struct wire_dirent all[8];
+	while (wire_next_dirent(w, false, &at, &e))
+		if (strcmp(e.name, ".") != 0 && strcmp(e.name, "..") != 0)
+			all[seen++] = e;
+	assert_int_equal(seen, 3);
+	for (size_t i = 0; i < seen; i++) {
+		assert_int_equal(wire_lookup(w, d, all[i].name, &out), 0);
+		assert_int_equal(out.attr.ino, all[i].ino);
+	}
+	assert_int_equal(wire_releasedir(w, d, fh), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, wire_setup, wire_teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(test_nodes_of_many),
+		TEST(test_numbers),
 		TEST(test_entries),
 		TEST(test_all_sizes),
 		TEST(test_no_room),

@@ -36,7 +36,7 @@ static const char *name_of(unsigned i)
 static struct node *create(struct fs_mount *f, const char *name)
 {
 	struct node *n;
-	assert_int_equal(namei_create(&f->m, fs_mount_root(f), name, S_IFREG | 0644, (struct caller){ 1, 2 }, &n), 0);
+	assert_int_equal(namei_create(&f->m, fs_mount_root(f), name, S_IFREG | 0644, (struct caller){ .uid = 1, .gid = 2 }, &n), 0);
 	n->lookups++;
 	return n;
 }

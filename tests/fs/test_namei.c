@@ -501,6 +501,41 @@ static void test_exchange_directories(void **state)
 	}
 }
 
+/* The values of their own keys go with them, whoever else has one. */
+static void test_exchange_with_values(void **state)
+{
+	struct fuse_wire *w = *state;
+	uint64_t a = make_dir(w, WIRE_ROOT, "a"), b = make_dir(w, WIRE_ROOT, "b"), c = make_dir(w, WIRE_ROOT, "c");
+	wire_put(w, a, "in_a", "x");
+	wire_put(w, b, "in_b", "x");
+	wire_put(w, c, "in_c", "x");
+	wire_put(w, a, "%value", "value of a");
+	wire_put(w, b, "%value", "value of b");
+	wire_put(w, WIRE_ROOT, "f", "file");
+	assert_int_equal(wire_rename(w, WIRE_ROOT, "a", WIRE_ROOT, "b", RENAME_EXCHANGE), 0); /* both have one */
+	for (int round = 0; round < 2; round++, wire_reopen(w)) {
+		check_names(w, "b", "%value in_a ");
+		wire_check_text(w, wire_walk(w, "b/%value"), "value of a");
+		wire_check_text(w, wire_walk(w, "a/%value"), "value of b");
+	}
+	assert_int_equal(wire_rename(w, WIRE_ROOT, "a", WIRE_ROOT, "c", RENAME_EXCHANGE), 0); /* one has */
+	for (int round = 0; round < 2; round++, wire_reopen(w)) {
+		check_names(w, "a", "in_c ");
+		check_names(w, "c", "%value in_b ");
+		wire_check_text(w, wire_walk(w, "c/%value"), "value of b");
+	}
+	assert_int_equal(wire_rename(w, WIRE_ROOT, "c", WIRE_ROOT, "a", RENAME_EXCHANGE), 0); /* the other */
+	assert_int_equal(wire_rename(w, WIRE_ROOT, "a", WIRE_ROOT, "f", RENAME_EXCHANGE), 0); /* and a file */
+	for (int round = 0; round < 2; round++, wire_reopen(w)) {
+		check_names(w, "", "a b c f ");
+		wire_check_text(w, wire_walk(w, "a"), "file");
+		wire_check_text(w, wire_walk(w, "f/%value"), "value of b");
+	}
+	assert_int_equal(wire_rename(w, WIRE_ROOT, "a", WIRE_ROOT, "f", RENAME_EXCHANGE), 0);
+	wire_check_text(w, wire_walk(w, "f"), "file");
+	wire_check_text(w, wire_walk(w, "a/%value"), "value of b");
+}
+
 static void test_exchange_file_and_directory(void **state)
 {
 	struct fuse_wire *w = *state;
@@ -574,6 +609,7 @@ int main(void)
 		TEST(test_noreplace),
 		TEST(test_other_flags),
 		TEST(test_exchange_files),
+		TEST(test_exchange_with_values),
 		TEST(test_exchange_directories),
 		TEST(test_exchange_file_and_directory),
 		TEST(test_chunks),

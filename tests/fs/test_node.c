@@ -17,7 +17,7 @@
 #define RENAME_EXCHANGE (1 << 1)
 #endif
 
-static const struct caller who = { 1, 2 };
+static const struct caller who = { .uid = 1, .gid = 2 };
 
 static struct node *new_node(struct fs_mount *f, struct node *parent, const char *name, bool directory)
 {

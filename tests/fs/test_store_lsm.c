@@ -1,6 +1,6 @@
 /*
- * fs/store_lsm: every call over random changes and moves against a reference database, what guards let through, how
- * failures of the engine show, and that each failed allocation changes nothing.
+ * fs/store_lsm and fs/store_txn: every call over random changes and moves against a reference database, what guards let
+ * through, how failures of the engine show, and that each failed allocation changes nothing.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +18,7 @@ enum { KEY_MOST = 6 };
 
 struct world {
 	struct fs_mount *f;
+	struct store *store; /* NULL: the mount's */
 	struct model model;
 	struct random_state random;
 };
@@ -44,9 +45,14 @@ static enum store_space random_space(struct world *w)
 	return random_below(&w->random, 2) ? STORE_USER : STORE_DIRS;
 }
 
+static struct store *store_of(struct world *w)
+{
+	return w->store ? w->store : w->f->m.store;
+}
+
 static const struct store_calls *calls(struct world *w)
 {
-	return w->f->real;
+	return w->store ? w->store->calls : w->f->real;
 }
 
 /* ---- The model's part ---------------------------------------------------------------------- */
@@ -131,20 +137,20 @@ static void assert_scan(struct world *w, enum store_space space, struct store_by
 {
 	struct scanned s = { .model = &w->model, .space = space, .prefix = prefix, .meta_only = meta_only };
 	bool exists;
-	assert_int_equal(calls(w)->prefix_exists(w->f->m.store, space, prefix, true, &exists), STORE_OK);
+	assert_int_equal(calls(w)->prefix_exists(store_of(w), space, prefix, true, &exists), STORE_OK);
 	assert_int_equal(exists, next_in_model(&s));
-	assert_int_equal(calls(w)->scan(w->f->m.store, space, prefix, meta_only, compare_scanned, &s), STORE_OK);
+	assert_int_equal(calls(w)->scan(store_of(w), space, prefix, meta_only, compare_scanned, &s), STORE_OK);
 	assert_false(next_in_model(&s));
 	s.at = 0;
 	s.stop = 2;
-	assert_int_equal(calls(w)->scan(w->f->m.store, space, prefix, meta_only, compare_scanned, &s), STORE_OK);
+	assert_int_equal(calls(w)->scan(store_of(w), space, prefix, meta_only, compare_scanned, &s), STORE_OK);
 }
 
 static void assert_get(struct world *w, enum store_space space, struct store_bytes key, bool meta_only)
 {
 	struct store_entry e;
 	const struct model_record *r = model_get(&w->model, space, slice(key), 1);
-	enum store_result got = calls(w)->get(w->f->m.store, space, key, meta_only, true, &e);
+	enum store_result got = calls(w)->get(store_of(w), space, key, meta_only, true, &e);
 	assert_int_equal(got, r ? STORE_OK : STORE_NOT_FOUND);
 	if (!r)
 		return;
@@ -154,7 +160,7 @@ static void assert_get(struct world *w, enum store_space space, struct store_byt
 		assert_null(e.value.data);
 	else
 		assert_true(is_same(e.value, r->value, r->value_size));
-	calls(w)->entry_release(w->f->m.store, &e);
+	calls(w)->entry_release(store_of(w), &e);
 }
 
 /* The children by the rule: cut each key behind the prefix at its first '/', and say each prefix once. */
@@ -189,7 +195,7 @@ static void assert_list(struct world *w, enum store_space space, struct store_by
 	size_t count = model_children(&w->model, space, prefix, expected), at = 0;
 	struct store_list *l;
 	struct store_child c;
-	assert_int_equal(calls(w)->list_open(w->f->m.store, space, prefix, &l), STORE_OK);
+	assert_int_equal(calls(w)->list_open(store_of(w), space, prefix, &l), STORE_OK);
 	if (count && random_below(&w->random, 2)) {
 		at = random_below(&w->random, count);
 		calls(w)->list_seek(l, (struct store_bytes){ expected[at].name, expected[at].size },
@@ -258,7 +264,7 @@ static void commit_random(struct world *w)
 	struct changes c;
 	bool durable = random_below(&w->random, 10) == 0;
 	random_changes(w, &c);
-	assert_int_equal(calls(w)->commit(w->f->m.store, c.list, c.count, durable, NULL), STORE_OK);
+	assert_int_equal(calls(w)->commit(store_of(w), c.list, c.count, durable, NULL), STORE_OK);
 	for (size_t i = 0; i < c.count; i++)
 		model_apply(&w->model, &c.list[i]);
 }
@@ -275,7 +281,7 @@ static void move_random(struct world *w)
 	if (strncmp(from, to, strlen(from)) == 0 || strncmp(to, from, strlen(to)) == 0)
 		return;
 	random_changes(w, &c);
-	assert_int_equal(calls(w)->move_prefix(w->f->m.store, bytes_of(from), bytes_of(to), exchange, c.list, c.count),
+	assert_int_equal(calls(w)->move_prefix(store_of(w), bytes_of(from), bytes_of(to), exchange, c.list, c.count),
 			 STORE_OK);
 	model_init(&old);
 	model_copy(&w->model, &old);
@@ -315,6 +321,213 @@ static void test_against_a_model(void **state)
 	}
 	assert_true(w.model.count > 0);
 	model_done(&w.model);
+}
+
+/* ---- Transactions ---------------------------------------------------------------------------- */
+
+static void step(struct world *w)
+{
+	if (random_below(&w->random, 8))
+		commit_random(w);
+	else
+		move_random(w);
+	assert_world(w);
+}
+
+/* What a transaction does it alone sees, until all of it is everybody's. */
+static void test_transactions_against_a_model(void **state)
+{
+	struct world w;
+	world_begin(&w, *state, test_seed(__func__));
+	for (unsigned round = test_steps(1500) / 30; round; round--) {
+		struct world t = { .f = w.f };
+		random_seed(&t.random, random_next(&w.random));
+		model_init(&t.model);
+		for (unsigned i = 0; i < 10; i++)
+			step(&w);
+		model_copy(&w.model, &t.model);
+		assert_int_equal(store_txn_new(w.f->m.store, &t.store), STORE_OK);
+		for (unsigned i = 0; i < 20; i++) {
+			step(&t);
+			assert_world(&w);
+		}
+		bool commits = random_below(&w.random, 3) > 0;
+		if (commits) {
+			assert_int_equal(store_txn_commit(t.store), STORE_OK);
+			model_done(&w.model);
+			model_init(&w.model);
+			model_copy(&t.model, &w.model);
+			assert_int_equal(store_txn_commit(t.store), STORE_READ_ONLY);
+			assert_world(&t);
+		}
+		assert_world(&w);
+		calls(&t)->close(t.store, true);
+		model_done(&t.model);
+	}
+	model_done(&w.model);
+}
+
+static struct store_change put(const char *key, const char *value);
+static void assert_value(struct fs_mount *f, const char *key, const char *value);
+
+static enum store_result commit_one(struct store *s, struct store_change change)
+{
+	return s->calls->commit(s, &change, 1, false, NULL);
+}
+
+struct keys {
+	char text[200];
+};
+
+static bool add_key(void *arg, enum store_space space, struct store_bytes key)
+{
+	struct keys *k = arg;
+	size_t size = strlen(k->text);
+	snprintf(k->text + size, sizeof k->text - size, "%d:%.*s ", space, (int)key.size, (const char *)key.data);
+	return true;
+}
+
+static void assert_told(void *arg, const struct store_told *told)
+{
+	struct keys *k = arg;
+	for (size_t i = 0; i < told->count; i++) {
+		add_key(k, told->changes[i].space, told->changes[i].key);
+		strcat(k->text, told->changes[i].op == STORE_PUT ? "put " : "delete ");
+	}
+}
+
+static void test_transaction_conflicts(void **state)
+{
+	struct fs_mount *f = *state;
+	struct store *main = f->m.store, *t;
+	struct keys keys = { "" }, told = { "" };
+	assert_int_equal(commit_one(main, put("a", "old")), STORE_OK);
+	assert_int_equal(store_txn_new(main, &t), STORE_OK);
+	for (unsigned i = 0; i < 40; i++) { /* many changes of few keys */
+		assert_int_equal(commit_one(t, put("b", "mine")), STORE_OK);
+		assert_int_equal(commit_one(t, put("a", "mine")), STORE_OK);
+		assert_int_equal(commit_one(t, (struct store_change){ .op = STORE_DELETE, .space = STORE_DIRS, .key = bytes_of("d/") }),
+				 STORE_OK);
+	}
+	assert_int_equal(commit_one(main, put("b", "theirs")), STORE_OK);
+	assert_int_equal(store_txn_commit(t), STORE_CONFLICT);
+	assert_non_null(strstr(t->calls->last_error(t), "\"b\""));
+	assert_value(f, "a", "old");
+	t->calls->close(t, true);
+	assert_int_equal(store_txn_new(main, &t), STORE_OK);
+	assert_int_equal(commit_one(t, put("b", "mine")), STORE_OK);
+	assert_int_equal(commit_one(t, (struct store_change){ .op = STORE_DELETE, .space = STORE_USER, .key = bytes_of("a") }), STORE_OK);
+	assert_int_equal(commit_one(t, put("b", "mine")), STORE_OK);
+	assert_int_equal(commit_one(main, put("c", "theirs")), STORE_OK); /* another key */
+	assert_int_equal(store_txn_each(t, add_key, &keys), STORE_OK);
+	assert_string_equal(keys.text, "1:a 1:b ");
+	store_lsm_observe(main, assert_told, &told);
+	assert_int_equal(store_txn_commit(t), STORE_OK);
+	store_lsm_observe(main, NULL, NULL);
+	assert_string_equal(told.text, "1:a delete 1:b put ");
+	assert_value(f, "b", "mine");
+	assert_int_equal(commit_one(t, put("b", "again")), STORE_READ_ONLY);
+	t->calls->close(t, true);
+}
+
+/* Values that are changed in parts are whole copies there. */
+static void test_transaction_edits(void **state)
+{
+	enum { SIZE = 3 << 20 };
+	struct fs_mount *f = *state;
+	struct store *main = f->m.store, *t;
+	struct store_edit *e;
+	struct store_entry held;
+	const struct store_bytes also[] = { bytes_of("also") };
+	uint64_t from, to;
+	char got[8];
+	assert_int_equal(main->calls->edit_open(main, STORE_USER, bytes_of("large"), &e), STORE_OK);
+	assert_int_equal(main->calls->edit_write(e, SIZE - 3, "end", 3), STORE_OK);
+	assert_int_equal(main->calls->edit_write(e, 0, "begin", 5), STORE_OK);
+	assert_int_equal(commit_one(main, (struct store_change){ .op = STORE_PUT, .space = STORE_USER, .key = bytes_of("large"), .edit = e }),
+			 STORE_OK);
+	main->calls->edit_close(e);
+	assert_int_equal(store_txn_new(main, &t), STORE_OK);
+	const struct store_calls *c = t->calls;
+	assert_int_equal(c->edit_open(t, STORE_USER, bytes_of("large"), &e), STORE_OK);
+	assert_int_equal(c->edit_read(e, SIZE - 3, 3, got), STORE_OK);
+	assert_memory_equal(got, "end", 3);
+	assert_int_equal(c->edit_read(e, SIZE - 3, 4, got), STORE_INVALID);
+	assert_int_equal(c->edit_write(e, 2, "GIN+", 4), STORE_OK);
+	assert_int_equal(c->edit_punch(e, 0, 1), STORE_OK);
+	assert_int_equal(c->edit_punch(e, SIZE - 1, 100), STORE_OK);
+	assert_int_equal(c->hold(t, STORE_USER, bytes_of("large"), &held), STORE_OK);
+	assert_int_equal(c->edit_copy(e, SIZE + 10, &held, 0, 5), STORE_OK);
+	c->entry_release(t, &held);
+	assert_int_equal(c->edit_next(e, 7, &from, &to), STORE_OK);
+	assert_true(from == 7 && to == SIZE + 15);
+	assert_int_equal(c->edit_next(e, SIZE + 15, &from, &to), STORE_NOT_FOUND);
+	assert_int_equal(c->edit_write(e, UINT64_C(1) << 30, "x", 1), STORE_TOO_BIG);
+	assert_int_equal(c->edit_resize(e, (UINT64_C(1) << 30) + 1), STORE_TOO_BIG);
+	assert_int_equal(commit_one(t, (struct store_change){ .op = STORE_PUT, .space = STORE_USER, .key = bytes_of("large"), .edit = e,
+							      .also = also, .also_count = 1 }), STORE_OK);
+	assert_int_equal(c->edit_resize(e, 1), STORE_OK); /* not seen before it is committed, too */
+	c->edit_close(e);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(c->hold(t, STORE_USER, i ? bytes_of("large") : bytes_of("also"), &held), STORE_OK);
+		assert_int_equal(held.value_size, SIZE + 15);
+		assert_int_equal(c->read_held(t, &held, 0, 6, got), STORE_OK);
+		assert_memory_equal(got, "\0eGIN+", 6);
+		assert_int_equal(c->read_held(t, &held, SIZE - 3, 3, got), STORE_OK);
+		assert_memory_equal(got, "en\0", 3);
+		assert_int_equal(c->read_held(t, &held, SIZE + 10, 5, got), STORE_OK);
+		assert_memory_equal(got, "begin", 5);
+		c->entry_release(t, &held);
+	}
+	/* A large one that goes elsewhere, alone and with its directory. */
+	assert_int_equal(c->hold(t, STORE_USER, bytes_of("large"), &held), STORE_OK);
+	assert_int_equal(commit_one(t, (struct store_change){ .op = STORE_PUT, .space = STORE_USER, .key = bytes_of("d/moved"), .held = &held,
+							      .moved_from = bytes_of("large") }), STORE_OK);
+	c->entry_release(t, &held);
+	assert_int_equal(c->move_prefix(t, bytes_of("d/"), bytes_of("e/"), false, NULL, 0), STORE_OK);
+	assert_int_equal(store_txn_commit(t), STORE_OK);
+	c->close(t, true);
+	assert_int_equal(fs_mount_stored(f, STORE_USER, bytes_of("large"), NULL), -1);
+	assert_int_equal(fs_mount_stored(f, STORE_USER, bytes_of("e/moved"), NULL), SIZE + 15);
+	assert_int_equal(fs_mount_stored(f, STORE_USER, bytes_of("also"), NULL), SIZE + 15);
+}
+
+/* For want of memory a change may be in it in part: then it can be closed, and nothing else. */
+static void test_transaction_without_memory(void **state)
+{
+	struct fs_mount *f = *state;
+	struct store *main = f->m.store, *t;
+	const struct store_change three[] = { put("x", "1"), put("y", "2"), put("a/z", "3") };
+	assert_int_equal(commit_one(main, put("a/b", "old")), STORE_OK);
+	unsigned refused = 0;
+	for (unsigned n = 0;; n++) {
+		alloc_fail_arm(n);
+		enum store_result r = store_txn_new(main, &t);
+		bool made = r == STORE_OK;
+		if (made)
+			r = t->calls->commit(t, three, 3, false, NULL);
+		if (r == STORE_OK)
+			r = t->calls->move_prefix(t, bytes_of("a/"), bytes_of("c/"), false, NULL, 0);
+		bool failed = alloc_fail_disarm();
+		if (!failed) {
+			assert_int_equal(r, STORE_OK);
+			break;
+		}
+		if (made && r != STORE_OK) {
+			assert_int_equal(r, STORE_NO_MEMORY);
+			assert_int_equal(store_txn_commit(t), STORE_UNAVAILABLE);
+			assert_int_equal(commit_one(t, three[0]), STORE_UNAVAILABLE);
+			refused++;
+		}
+		if (made)
+			t->calls->close(t, true);
+		assert_int_equal(fs_mount_stored(f, STORE_USER, bytes_of("x"), NULL), -1);
+	}
+	assert_true(refused > 5);
+	assert_int_equal(store_txn_commit(t), STORE_OK);
+	t->calls->close(t, true);
+	assert_int_equal(fs_mount_stored(f, STORE_USER, bytes_of("c/z"), NULL), 1);
+	assert_int_equal(fs_mount_stored(f, STORE_USER, bytes_of("a/b"), NULL), -1);
 }
 
 /* ---- Guards, versions, pins ------------------------------------------------------------------ */
@@ -623,6 +836,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_against_a_model),
+		TEST(test_transactions_against_a_model),
+		TEST(test_transaction_conflicts),
+		TEST(test_transaction_edits),
+		TEST(test_transaction_without_memory),
 		TEST(test_guards),
 		TEST(test_records_carry_times),
 		TEST(test_what_is_held_stays),

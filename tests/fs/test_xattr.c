@@ -37,7 +37,7 @@ static const char *name_of(unsigned i)
 static struct node *new_file(struct fs_mount *f, const char *name)
 {
 	struct node *n;
-	assert_int_equal(namei_create(&f->m, fs_mount_root(f), name, S_IFREG | 0644, (struct caller){ 1, 2 }, &n), 0);
+	assert_int_equal(namei_create(&f->m, fs_mount_root(f), name, S_IFREG | 0644, (struct caller){ .uid = 1, .gid = 2 }, &n), 0);
 	n->lookups++;
 	return n;
 }
@@ -183,8 +183,7 @@ static void test_long_names_and_values(void **state)
 	name[254] = '\0'; /* what begins like it is another */
 	assert_int_equal(xattr_get(n, name, &value, &size), ENODATA);
 	memset(big, 7, sizeof big);
-	assert_int_equal(xattr_set(&f->m, n, "user.big", big, 65536, 0), E2BIG);
-	assert_int_equal(xattr_set(&f->m, n, "user.big", big, 65535, 0), ENOSPC);
+	assert_int_equal(xattr_set(&f->m, n, "user.big", big, 65537, 0), E2BIG);
 	assert_int_equal(xattr_get(n, "user.big", &value, &size), ENODATA);
 	assert_int_equal(xattr_set(&f->m, n, "user.empty", NULL, 0, 0), 0);
 	assert_int_equal(xattr_get(n, "user.empty", &value, &size), 0);
@@ -194,39 +193,125 @@ static void test_long_names_and_values(void **state)
 	assert_int_equal(size, 256);
 }
 
+static void assert_filled(const struct node *n, const char *name, int byte, size_t wanted)
+{
+	const uint8_t *value;
+	size_t size;
+	assert_int_equal(xattr_get(n, name, &value, &size), 0);
+	assert_int_equal(size, wanted);
+	for (size_t i = 0; i < size; i++)
+		assert_int_equal(value[i], byte);
+}
+
+/* One value of 64 KiB changes how all lengths of the file are written. */
+static void test_the_longest_value(void **state)
+{
+	static uint8_t big[65536];
+	struct fs_mount *f = *state;
+	struct node *n = new_file(f, "file");
+	memset(big, 'b', sizeof big);
+	assert_int_equal(xattr_set(&f->m, n, "user.a", "aaa", 3, 0), 0);
+	assert_int_equal(xattr_set(&f->m, n, "user.b", big, 65535, 0), 0);
+	assert_false(n->attr.xattrs_wide);
+	for (int round = 0; round < 2; round++) {
+		assert_filled(n, "user.a", 'a', 3);
+		assert_filled(n, "user.b", 'b', 65535 + (size_t)round);
+		if (round == 0) {
+			alloc_fail_arm(0);
+			assert_int_equal(xattr_set(&f->m, n, "user.b", big, 65536, 0), ENOMEM);
+			assert_true(alloc_fail_disarm());
+			assert_filled(n, "user.b", 'b', 65535);
+			assert_int_equal(xattr_set(&f->m, n, "user.b", big, 65536, XATTR_REPLACE), 0);
+			assert_int_equal(xattr_set(&f->m, n, "user.c", "c", 1, 0), 0);
+		}
+		assert_int_equal(file_commit(&f->m, n), 0);
+		fs_mount_reopen(f);
+		n = find_file(f, "file");
+	}
+	assert_true(n->attr.xattrs_wide);
+	assert_filled(n, "user.c", 'c', 1);
+	assert_int_equal(xattr_remove(&f->m, n, "user.b"), 0);
+	assert_filled(n, "user.a", 'a', 3);
+	assert_filled(n, "user.c", 'c', 1);
+	assert_int_equal(xattr_remove(&f->m, n, "user.a"), 0);
+	assert_int_equal(xattr_remove(&f->m, n, "user.c"), 0);
+	assert_int_equal(file_commit(&f->m, n), 0);
+	fs_mount_reopen(f);
+	n = find_file(f, "file");
+	assert_int_equal(n->attr.xattrs_size, 0);
+	assert_false(n->attr.xattrs_wide);
+}
+
+/* All names together are what listxattr(2) can give. */
+static void test_many_names(void **state)
+{
+	struct fs_mount *f = *state;
+	struct node *n = new_file(f, "file");
+	char name[256];
+	unsigned count = 0;
+	int error = 0;
+	memset(name, 'n', sizeof name);
+	while (!error) {
+		name[snprintf(name, sizeof name, "user.%06u", count)] = 'n';
+		name[199] = '\0';
+		error = xattr_set(&f->m, n, name, "value", 5, 0);
+		count += !error;
+	}
+	assert_int_equal(error, ENOSPC);
+	assert_int_equal(count, 65536 / 200);
+	assert_int_equal(file_commit(&f->m, n), 0);
+	fs_mount_reopen(f);
+	n = find_file(f, "file");
+	for (unsigned i = 0; i < count; i++) {
+		const uint8_t *value;
+		size_t size;
+		name[snprintf(name, sizeof name, "user.%06u", i)] = 'n';
+		name[199] = '\0';
+		assert_int_equal(xattr_get(n, name, &value, &size), 0);
+		assert_int_equal(size, 5);
+	}
+}
+
 /* Whatever is taken can be committed, with every other field at its longest. */
 static void test_the_total_fits_into_a_record(void **state)
 {
 	static uint8_t big[65536];
 	struct fs_mount *f = *state;
 	struct node *n = new_file(f, "file");
-	size_t size = 60000, most = 0;
-	const uint8_t *value;
+	size_t most = 0;
+	unsigned count = 0;
+	char name[16];
 	n->attr.mode = S_IFREG | 07777;
 	n->attr.uid = n->attr.gid = 1u << 31;
 	n->attr.mtime_ns = -1;
 	n->attr.ctime_ns = 1;
 	n->attr.atime_ns = 2;
 	n->attr.ino = n->attr.rdev = 1ull << 63;
-	for (size_t step = 4096; step; step /= 2)
-		while (xattr_set(&f->m, n, "user.big", big, size + step, 0) == 0)
-			most = size += step;
-	assert_true(most > 65000 && most < ATTR_BLOB_MAX);
+	memset(big, 'v', sizeof big);
+	for (int error = 0; !error; count += !error) {
+		snprintf(name, sizeof name, "user.%u", count);
+		error = xattr_set(&f->m, n, name, big, sizeof big, 0);
+	}
+	assert_true(count >= 60 && (uint64_t)count * sizeof big < ATTR_BLOB_MAX); /* 1 MiB is asked for */
+	for (size_t step = 32768; step; step /= 2)
+		while (xattr_set(&f->m, n, "user.rest", big, most + step, 0) == 0)
+			most += step;
 	/* Full: nothing else finds room, but something as long takes its place. */
 	n->attr.mtime_ns = -1;
 	n->attr.ctime_ns = 1;
 	assert_int_equal(xattr_set(&f->m, n, "user.x", "", 0, 0), ENOSPC);
-	assert_int_equal(xattr_set(&f->m, n, "user.big", big, most + 1, 0), ENOSPC);
-	assert_int_equal(xattr_get(n, "user.big", &value, &size), 0);
-	assert_int_equal(size, most);
-	memset(big, 'v', sizeof big);
-	assert_int_equal(xattr_set(&f->m, n, "user.big", big, most, XATTR_REPLACE), 0);
+	assert_int_equal(xattr_set(&f->m, n, "user.rest", big, most + 1, 0), ENOSPC);
+	memset(big, 'w', sizeof big);
+	assert_int_equal(xattr_set(&f->m, n, "user.rest", big, most, XATTR_REPLACE), 0);
+	assert_filled(n, "user.rest", 'w', most);
 	assert_int_equal(file_commit(&f->m, n), 0);
 	fs_mount_reopen(f);
 	n = find_file(f, "file");
-	assert_int_equal(xattr_get(n, "user.big", &value, &size), 0);
-	assert_int_equal(size, most);
-	assert_memory_equal(value, big, most);
+	assert_filled(n, "user.rest", 'w', most);
+	for (unsigned i = 0; i < count; i++) {
+		snprintf(name, sizeof name, "user.%u", i);
+		assert_filled(n, name, 'v', sizeof big);
+	}
 }
 
 static void test_a_failed_allocation_changes_nothing(void **state)
@@ -279,6 +364,8 @@ int main(void)
 		TEST(test_a_change_is_staged),
 		TEST(test_namespaces),
 		TEST(test_long_names_and_values),
+		TEST(test_the_longest_value),
+		TEST(test_many_names),
 		TEST(test_the_total_fits_into_a_record),
 		TEST(test_a_failed_allocation_changes_nothing),
 		TEST(test_directories),

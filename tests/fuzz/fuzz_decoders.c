@@ -42,7 +42,7 @@ static void fuzz_batch(struct wombat_slice in)
 	/* All of it is changes: a memtable takes it, unless a value is none. */
 	struct memtable *m;
 	uint32_t count;
-	MUST(memtable_new(&m) == WOMBAT_OK);
+	MUST(memtable_new(0, &m) == WOMBAT_OK);
 	enum wombat_status s = write_batch_apply(in, 1, 0, 1, m, &count);
 	MUST(s == WOMBAT_OK || s == WOMBAT_CORRUPTION);
 	memtable_unref(m);

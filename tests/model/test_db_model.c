@@ -376,6 +376,13 @@ static void test_sync_few_levels(void **state)
 	run(settings, test_steps(3000), test_seed("sync, few levels"));
 }
 
+static void test_tiered(void **state)
+{
+	static const char *const settings[] = { SMALL, "compaction_strategy", "tiered", "num_level_zero_tables", "3", NULL };
+	(void)state;
+	run(settings, test_steps(4000), test_seed("tiered"));
+}
+
 static void test_value_log(void **state)
 {
 	static const char *const settings[] = { SMALL, "value_threshold", "50", "value_log_file_size", "64K",
@@ -400,6 +407,7 @@ int main(void)
 		cmocka_unit_test(test_small_blocks_no_cache),
 		cmocka_unit_test(test_zlib_no_filter),
 		cmocka_unit_test(test_sync_few_levels),
+		cmocka_unit_test(test_tiered),
 		cmocka_unit_test(test_value_log),
 		cmocka_unit_test(test_value_log_no_cache),
 	};

@@ -357,7 +357,7 @@ static void change_option(struct wombat *db, struct random_state *r)
 {
 	static const struct wombat_setting settings[] = {
 		{ "mem_table_size", "256K" }, { "mem_table_size", "4M" }, { "block_cache_size", "1M" }, { "block_cache_size", "64M" },
-		{ "compression", "zlib" }, { "compression", "none" }, { "num_compactors", "1" }, { "num_compactors", "3" },
+		{ "compression", "zlib" }, { "compression", "none" }, { "num_compactors", "1" }, { "compaction_strategy", "tiered" }, { "compaction_strategy", "leveled" }, { "num_compactors", "3" },
 		{ "enable_cache_compression", "true" }, { "enable_cache_compression", "false" }, { "value_threshold", "8K" },
 		{ "value_threshold", "0" }, { "filter_cache_size", "64K" }, { "filter_cache_size", "64M" }, { "table_cache_size", "64K" },
 		{ "table_cache_size", "64M" }, { "max_open_files", "16" }, { "max_open_files", "1000" }, { "block_size", "1K" },

@@ -170,7 +170,8 @@ static enum wombat_status on_call(void *arg, const char *op, const char *path)
 	struct db_fault *f = arg;
 	enum wombat_status s = WOMBAT_OK;
 	pthread_mutex_lock(&f->mu);
-	bool concerned = (f->hold || f->status != WOMBAT_OK) && strncmp(op, f->op, strlen(f->op)) == 0 && strstr(path, f->part);
+	bool concerned = (f->hold || f->status != WOMBAT_OK) && (!f->own || pthread_equal(f->thread, pthread_self())) &&
+			 strncmp(op, f->op, strlen(f->op)) == 0 && strstr(path, f->part);
 	if (concerned && f->skip > 0) {
 		f->skip--;
 	} else if (concerned) {
@@ -184,7 +185,12 @@ static enum wombat_status on_call(void *arg, const char *op, const char *path)
 	return s;
 }
 
-static void arm(struct db_world *w, const char *op, const char *part, unsigned skip, bool hold, enum wombat_status status)
+struct db_fault_kind {
+	bool hold, own;
+	enum wombat_status status;
+};
+
+static void arm(struct db_world *w, const char *op, const char *part, unsigned skip, struct db_fault_kind kind)
 {
 	struct db_fault *f = &w->fault;
 	pthread_mutex_lock(&f->mu);
@@ -192,8 +198,10 @@ static void arm(struct db_world *w, const char *op, const char *part, unsigned s
 	snprintf(f->part, sizeof f->part, "%s", part);
 	f->skip = skip;
 	f->hits = 0;
-	f->hold = hold;
-	f->status = status;
+	f->hold = kind.hold;
+	f->own = kind.own;
+	f->thread = pthread_self();
+	f->status = kind.status;
 	pthread_cond_broadcast(&f->changed);
 	pthread_mutex_unlock(&f->mu);
 	env_mem_on_call(w->env, on_call, f);
@@ -201,12 +209,17 @@ static void arm(struct db_world *w, const char *op, const char *part, unsigned s
 
 void db_world_fail(struct db_world *w, const char *op, const char *part, unsigned skip, enum wombat_status status)
 {
-	arm(w, op, part, skip, false, status);
+	arm(w, op, part, skip, (struct db_fault_kind){ .status = status });
+}
+
+void db_world_fail_own(struct db_world *w, const char *op, const char *part, unsigned skip, enum wombat_status status)
+{
+	arm(w, op, part, skip, (struct db_fault_kind){ .own = true, .status = status });
 }
 
 void db_world_hold(struct db_world *w, const char *op, const char *part)
 {
-	arm(w, op, part, 0, true, WOMBAT_OK);
+	arm(w, op, part, 0, (struct db_fault_kind){ .hold = true });
 }
 
 void db_world_await_held(struct db_world *w)

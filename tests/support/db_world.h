@@ -20,7 +20,8 @@ struct db_fault {
 	/* All guarded by mu. */
 	char op[24], part[32];
 	unsigned skip, hits;
-	bool hold;
+	bool hold, own;
+	pthread_t thread; /* if `own`, whose calls alone are concerned */
 	enum wombat_status status;
 };
 
@@ -64,6 +65,8 @@ void db_world_write_file(struct db_world *w, const char *name, const void *data,
  * goes on without a failure.
  */
 void db_world_fail(struct db_world *w, const char *op, const char *part, unsigned skip, enum wombat_status status);
+/* As db_world_fail, but calls of the calling thread alone: what reads in the background is not counted. */
+void db_world_fail_own(struct db_world *w, const char *op, const char *part, unsigned skip, enum wombat_status status);
 void db_world_hold(struct db_world *w, const char *op, const char *part);
 /* Waits until a call is held. */
 void db_world_await_held(struct db_world *w);

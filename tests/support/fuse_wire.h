@@ -81,7 +81,7 @@ uint64_t wire_send(struct fuse_wire *w, uint32_t opcode, uint64_t node, struct w
 		   size_t count);
 /* Thread-safe. The next reply: its header, and the size of what follows it in `buffer`. Blocks. */
 size_t wire_receive(struct fuse_wire *w, struct fuse_out_header *out, void *buffer, size_t cap);
-/* Sends, has it answered, receives. For requests that have a reply. */
+/* Sends, has it answered, receives; notices that come before are passed over. For requests that have a reply. */
 int wire_call(struct fuse_wire *w, uint32_t opcode, uint64_t node, const struct iovec *parts, size_t count);
 /* Likewise, where there is no reply; asserts that there is none. */
 void wire_tell(struct fuse_wire *w, uint32_t opcode, uint64_t node, const struct iovec *parts, size_t count);

@@ -92,7 +92,7 @@ struct memtable *history_memtable(const struct history *h, size_t first, size_t 
 {
 	struct memtable *m;
 	uint8_t room[HISTORY_RECORD_MAX];
-	must(memtable_new(&m) == WOMBAT_OK);
+	must(memtable_new(0, &m) == WOMBAT_OK);
 	for (size_t i = first; i < first + count; i++) {
 		const struct change *c = &h->items[i];
 		struct wombat_slice value = { NULL, 0 };

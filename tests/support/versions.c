@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "engine/base/readers.h"
 #include "engine/base/record.h"
 #include "engine/env/filename.h"
 
@@ -10,12 +11,16 @@ void versions_init(struct versions *w, struct env *env)
 {
 	*w = (struct versions){
 		.env = env,
-		.shape = { .max_levels = 5, .num_level_zero_tables = 4, .base_level_bytes = 1000, .level_size_multiplier = 10 },
+		.shape = { .max_levels = 5, .num_level_zero_tables = 4, .base_level_bytes = 1000, .level_size_multiplier = 10,
+			   .runs_max = 6 },
 		.manifest_bytes = 1 << 20,
 		.table = { .block_bytes = 512, .restart_interval = 4, .bloom_false_positive = 0.01,
 			   .write_buffer_bytes = 4096 },
 	};
-	struct table_options tables = { 0 };
+	assert_ok(lru_new(1 << 20, 1, &w->blocks));
+	assert_ok(lru_new(1 << 20, 1, &w->filters));
+	lru_allow_peeks(w->filters);
+	struct table_options tables = { .block_cache = w->blocks, .filter_cache = w->filters };
 	mutex_init(&w->state, LOCK_RANK_STATE);
 	assert_ok(env->calls->dir_create(env, VERSIONS_DIR));
 	assert_ok(table_cache_new(env, VERSIONS_DIR, 100, UINT64_MAX, &tables, &w->tables));
@@ -40,6 +45,8 @@ void versions_done(struct versions *w)
 {
 	versions_close(w);
 	table_cache_free(w->tables);
+	lru_free(w->blocks);
+	lru_free(w->filters);
 	mutex_done(&w->state);
 }
 
@@ -135,6 +142,26 @@ struct compaction_context versions_context(struct versions *w, const uint64_t *s
 	};
 }
 
+/* Whether `status` and what goes with it is what version_get_warm says, unless it says nothing. */
+static void check_warm(struct versions *w, struct version *v, struct wombat_slice key, uint64_t snapshot,
+		       enum wombat_status status, uint64_t tag, struct wombat_slice value)
+{
+	struct table_warm_counts counts = { 0 };
+	struct lru_pin pin = { NULL, NULL };
+	struct wombat_slice warm_value;
+	uint64_t warm_tag;
+	assert_true(readers_enter());
+	enum wombat_status s = version_get_warm(v, key, snapshot, &counts, &warm_tag, &warm_value, &pin);
+	readers_leave();
+	if (s == WOMBAT_WOULD_BLOCK)
+		return;
+	w->warm_answers++;
+	assert_int_equal(s, status);
+	if (s == WOMBAT_OK)
+		assert_true(warm_tag == tag && slice_equal(warm_value, value) && pin.handle && counts.blocks > 0);
+	lru_pin_release(&pin);
+}
+
 uint64_t versions_find(struct versions *w, struct version *v, struct wombat_slice key, uint64_t snapshot, uint64_t now_ns)
 {
 	uint64_t cover = 0, tag = 0;
@@ -143,6 +170,8 @@ uint64_t versions_find(struct versions *w, struct version *v, struct wombat_slic
 	struct version_get_counts counts = { 0 };
 	struct record record = { 0 };
 	enum wombat_status s = version_get(v, w->tables, key, snapshot, 0, &cover, &tag, &value, &pin, &counts);
+	if (!cover || s == WOMBAT_OK) /* else there may be an entry further down */
+		check_warm(w, v, key, snapshot, s, tag, value);
 	if (s == WOMBAT_NOT_FOUND)
 		return 0;
 	assert_ok(s);
@@ -184,4 +213,9 @@ size_t versions_table_files(struct versions *w)
 	size_t count = 0;
 	assert_ok(w->env->calls->dir_list(w->env, VERSIONS_DIR, count_table, &count));
 	return count;
+}
+
+size_t versions_warm_answers(const struct versions *w)
+{
+	return w->warm_answers;
 }

@@ -13,11 +13,13 @@
 struct versions {
 	struct env *env;              /* borrowed */
 	struct mutex state;
+	struct lru *blocks, *filters; /* the caches of its tables */
 	struct table_cache *tables;
 	struct version_set *set;      /* NULL: not open */
 	struct version_shape shape;
 	uint64_t manifest_bytes;
 	struct table_builder_options table;
+	size_t warm_answers;
 };
 
 #define VERSIONS_DIR "/db"
@@ -53,10 +55,12 @@ void versions_fill(struct versions *w, const struct history *h, unsigned parts);
 
 struct compaction_context versions_context(struct versions *w, const uint64_t *snapshots, size_t count, uint64_t now_ns);
 
-/* What a reader at `snapshot` finds, by version_get. */
+/* What a reader at `snapshot` finds, by version_get; what version_get_warm says, if it does, is the same. */
 uint64_t versions_find(struct versions *w, struct version *v, struct wombat_slice key, uint64_t snapshot, uint64_t now_ns);
 /* Asserts that each key reads as in the history at each of the snapshots. */
 void versions_compare(struct versions *w, const struct history *h, const uint64_t *snapshots, size_t count, uint64_t now_ns);
+/* How many of these answers were there without asking version_get. */
+size_t versions_warm_answers(const struct versions *w);
 /* How many names in the directory are tables. */
 size_t versions_table_files(struct versions *w);
 

@@ -36,7 +36,7 @@ rewritten() { sed -n "s/^$1 .*rewrote \([0-9]*\) bytes.*/\1/p" out; }
 [ "$(rewritten "in order")" -lt "$(rewritten "in no order")" ] || fail "keys in order were rewritten: $(cat out)"
 
 "$examples/07_bulk_load" seven 3000 >out
-same "log records" "$(sed 's/.*s, *\([0-9]*\) log records.*/\1/' out | tr '\n' ' ')" "3000 3 3 "
+same "log records" "$(sed 's/.*s, *\([0-9]*\) log records.*/\1/' out | tr '\n' ' ')" "3000 3 3 0 "
 
 "$examples/08_adaptive" eight 20000 >out
 same "share of reads" "$(sed -n 's/.*: \([0-9]*\) % reads/\1/p' out | tr '\n' ' ')" "0 100 0 "

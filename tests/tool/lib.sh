@@ -18,6 +18,9 @@ fail() {
 	exit 1
 }
 
+# Whether the build has a sanitizer, which has memory of its own.
+sanitized() { nm "$build_dir/engine/.libs/libwombat.a" 2>/dev/null | grep -E '__(asan|tsan)_init' >/dev/null; }
+
 # same WHAT GOT WANTED
 same() {
 	if [ "$2" != "$3" ]; then

@@ -1,0 +1,139 @@
+/* A queue of what the kernel is to be told, and the thread that does. See notify.h. */
+#define FUSE_USE_VERSION 314
+
+#include "fs/notify.h"
+
+#include <errno.h>
+#include <fuse_lowlevel.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct notice {
+	struct notice *next;
+	uint64_t node;
+	size_t name_len; /* 0: of the inode itself */
+	char name[];
+};
+
+struct notifier {
+	struct fuse_session *session; /* fixed */
+	pthread_t thread;
+	pthread_mutex_t mu;
+	pthread_cond_t changed;
+	struct notice *first, **end;  /* guarded by mu */
+	bool stopping;                /* likewise */
+};
+
+/* The start of the thread: there is one notifier in a mount. */
+static pthread_mutex_t start_mu = PTHREAD_MUTEX_INITIALIZER;
+
+/* What the kernel does not know, it need not forget: no failure is one. */
+static void tell(struct notifier *n, const struct notice *what)
+{
+	if (what->name_len)
+		fuse_lowlevel_notify_inval_entry(n->session, what->node, what->name, what->name_len);
+	else
+		fuse_lowlevel_notify_inval_inode(n->session, what->node, 0, 0);
+}
+
+static struct notice *take(struct notifier *n)
+{
+	pthread_mutex_lock(&n->mu);
+	while (!n->first && !n->stopping)
+		pthread_cond_wait(&n->changed, &n->mu);
+	struct notice *what = n->stopping ? NULL : n->first;
+	if (what) {
+		n->first = what->next;
+		if (!n->first)
+			n->end = &n->first;
+	}
+	pthread_mutex_unlock(&n->mu);
+	return what;
+}
+
+static void *notifier_main(void *arg)
+{
+	struct notifier *n = arg;
+	for (struct notice *what; (what = take(n)) != NULL; free(what))
+		tell(n, what);
+	return NULL;
+}
+
+static struct notifier *notifier_new(struct fuse_session *session)
+{
+	struct notifier *n = calloc(1, sizeof *n);
+	if (!n)
+		return NULL;
+	n->session = session;
+	n->end = &n->first;
+	pthread_mutex_init(&n->mu, NULL);
+	pthread_cond_init(&n->changed, NULL);
+	if (pthread_create(&n->thread, NULL, notifier_main, n) == 0)
+		return n;
+	pthread_cond_destroy(&n->changed);
+	pthread_mutex_destroy(&n->mu);
+	free(n);
+	return NULL;
+}
+
+/* NULL: there is no kernel to tell, or no memory or thread to do it with, and it stays as it is. */
+static struct notifier *notifier_of(struct mount *m)
+{
+	if (!m->session)
+		return NULL;
+	pthread_mutex_lock(&start_mu);
+	if (!m->notifier)
+		m->notifier = notifier_new(m->session);
+	struct notifier *n = m->notifier;
+	pthread_mutex_unlock(&start_mu);
+	return n;
+}
+
+static void add(struct mount *m, uint64_t node, const char *name, size_t len)
+{
+	struct notifier *n = notifier_of(mount_outer(m));
+	struct notice *what = n ? calloc(1, sizeof *what + len + 1) : NULL;
+	if (!what)
+		return;
+	what->node = node;
+	what->name_len = len;
+	if (len)
+		memcpy(what->name, name, len);
+	pthread_mutex_lock(&n->mu);
+	*n->end = what;
+	n->end = &what->next;
+	pthread_cond_signal(&n->changed);
+	pthread_mutex_unlock(&n->mu);
+}
+
+void notify_name(struct mount *m, uint64_t directory, const char *name, size_t len)
+{
+	add(m, directory, name, len);
+}
+
+void notify_inode(struct mount *m, uint64_t inode)
+{
+	add(m, inode, NULL, 0);
+}
+
+void notify_stop(struct mount *m)
+{
+	struct notifier *n = m->notifier;
+	if (!n)
+		return;
+	m->notifier = NULL;
+	pthread_mutex_lock(&n->mu);
+	n->stopping = true;
+	pthread_cond_signal(&n->changed);
+	pthread_mutex_unlock(&n->mu);
+	pthread_join(n->thread, NULL);
+	while (n->first) {
+		struct notice *what = n->first;
+		n->first = what->next;
+		free(what);
+	}
+	pthread_cond_destroy(&n->changed);
+	pthread_mutex_destroy(&n->mu);
+	free(n);
+}

@@ -1,0 +1,25 @@
+/*
+ * Telling the kernel that what it remembers is no longer so: a name, or what an inode holds.
+ *
+ * The kernel may need locks for it that are held while a request of ours is answered, so it is told by a thread of its own,
+ * that answers none; it is started when there is first something to say. What is told, is told in order, some time after
+ * the call. Any thread may call these.
+ */
+#ifndef WOMBAT_FS_NOTIFY_H
+#define WOMBAT_FS_NOTIFY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fs/mount.h"
+
+struct notifier;
+
+/* A name in a directory, by the number that the kernel knows it under: it is looked up again. */
+void notify_name(struct mount *m, uint64_t directory, const char *name, size_t len);
+/* An inode's attributes and pages: they are asked for again. */
+void notify_inode(struct mount *m, uint64_t inode);
+/* Ends the thread. The session must be unmounted by then, or the kernel might not let go of it. */
+void notify_stop(struct mount *m);
+
+#endif
