@@ -1,12 +1,14 @@
 /*
  * libfuse answers INIT itself; its answer is the first thing that it writes to the device. Writing goes through here,
- * and that first message gets two flags more:
+ * and that first message gets three flags more:
  *
  *     FUSE_PARALLEL_DIROPS      lookups and listings in one directory at the same time
  *     FUSE_HANDLE_KILLPRIV_V2   this filesystem clears set-id bits itself (see ops.c), so the kernel need not ask for
  *                               security.capability before every write, only before a file's first
+ *     FUSE_ABORT_ERROR          after an abort through /sys/fs/fuse the calls of programs and the reads of this one fail with
+ *                               ECONNABORTED, which an unmount's do not
  *
- * A kernel that knows neither ignores them. The same place sees what every request was answered with, for the access log.
+ * A kernel that knows none of them ignores them. The same place sees what every request was answered with, for the access log.
  */
 #define FUSE_USE_VERSION 314
 
@@ -49,7 +51,7 @@ static ssize_t write_message(int fd, struct iovec *iov, int count, void *userdat
 		const struct fuse_out_header *init = iov[0].iov_base;
 		if (count == 2 && init->error == 0 && iov[1].iov_len >= sizeof(struct fuse_init_out)) {
 			struct fuse_init_out *reply = iov[1].iov_base;
-			reply->flags |= FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2;
+			reply->flags |= FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2 | FUSE_ABORT_ERROR;
 		}
 	}
 	note(iov, count);

@@ -367,6 +367,18 @@ static void end(struct service *s, int error)
 	announce(s);
 }
 
+/*
+ * What a read's last error says of the end, 0: it was unmounted. A request that is on its way when the last user of an unmounted
+ * tree goes is aborted as by an abort; a read after all is down tells the two apart.
+ */
+static int why_ended(struct worker *w, int error)
+{
+	struct pollfd down = { .fd = w->service->fuse_fd };
+	if (error == ECONNABORTED && poll(&down, 1, 1000) == 1 && read(w->service->fuse_fd, w->buffer, BUFFER_SIZE) < 0)
+		error = errno;
+	return error == ENODEV ? 0 : error;
+}
+
 /* A request of that many bytes, 0: none came. */
 static size_t receive(struct worker *w)
 {
@@ -381,7 +393,7 @@ static size_t receive(struct worker *w)
 	}
 	/* ENOENT: the request was taken back before it was read. */
 	if (errno != EINTR && errno != EAGAIN && errno != ENOENT)
-		end(s, errno == ENODEV ? 0 : errno);
+		end(s, why_ended(w, errno));
 	return 0;
 }
 

@@ -75,6 +75,34 @@ daemon_pid=
 same "exit status after a lazy unmount" "$status" 0
 same "what its last user wrote" "$("$wombat" get "$db" lazy)" $'by the last\none'
 
+# So it is each time, also when what the last user does is on its way as the mount goes.
+for i in $(seq 20); do
+	mount_db
+	exec 9>"$mnt/lazy" 8>"$mnt/lazier"
+	echo "$i" >&9
+	fusermount3 -uz "$mnt"
+	exec 9>&- 8>&-
+	status=0
+	wait "$daemon_pid" || status=$?
+	daemon_pid=
+	same "exit status after lazy unmount $i" "$status" 0
+	same "what was written before it" "$("$wombat" get "$db" lazy)" "$i"
+done
+# An abort is no unmount.
+mount_db
+device=$(stat -c %d "$mnt")
+number=$((device & 0xff | device >> 12 & 0xfff00))
+mkdir "$dir/connections"
+if unshare -m sh -c "mount -t fusectl fusectl '$dir/connections' && echo 1 >'$dir/connections/$number/abort'" 2>/dev/null; then
+	status=0
+	wait "$daemon_pid" || status=$?
+	daemon_pid=
+	same "exit status after an abort" "$status" 1
+	fusermount3 -u "$mnt" 2>/dev/null || ! mountpoint -q "$mnt" || fail "the mount stayed after an abort"
+else
+	unmount_db
+fi
+
 # The daemon is dead: who mounts there again is told what to do.
 mount_db
 echo kept >"$mnt/b"
