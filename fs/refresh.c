@@ -187,29 +187,28 @@ static void replace(struct mount *m, struct node *n)
 	namei_vanish(m, n);
 }
 
-/* The directory's attributes as they are now, but for its number, which *out_ino gets. */
-static void reload(struct mount *m, struct node *n, uint64_t *out_ino)
+/* The directory's attributes as they are now, but for its number, which is returned. */
+static uint64_t reload(struct mount *m, struct node *n)
 {
-	bool found, is_root = n == &m->nodes->root;
+	bool found;
+	const uint64_t ino = n->ino;
 	struct attr old = n->attr;
-	*out_ino = n->ino;
 	if (namei_load_dir(m, n, &found) != 0) {
 		n->attr = old;
-		return; /* What it had is better than nothing. */
+		return ino; /* What it had is better than nothing. */
 	}
+	n->ino = ino;
 	if (!found)
 		attr_default(&m->options, true, m->mounted_at_ns, &n->attr);
 	if (n->attr.xattrs != old.xattrs)
 		attr_done(&old);
 	n->explicit_dir = found;
-	uint64_t before = *out_ino;
-	if (!is_root) {
-		n->ino_recorded = n->attr.ino != 0;
-		*out_ino = number_of(n);
-	}
-	n->ino = before;
 	node_mark_clean(m, n);
 	notify_inode(m, node_id(m, n));
+	if (n == &m->nodes->root)
+		return ino;
+	n->ino_recorded = n->attr.ino != 0;
+	return number_of(n);
 }
 
 /*
@@ -219,15 +218,14 @@ static void reload(struct mount *m, struct node *n, uint64_t *out_ino)
 static void refresh_attr(struct mount *m, const struct refreshed_key *k)
 {
 	struct at at;
-	uint64_t ino;
 	if (!k->key.size) {
-		reload(m, &m->nodes->root, &ino);
+		reload(m, &m->nodes->root);
 		return;
 	}
 	find(m, k, false, &at);
 	struct node *n = node_find(m, at.dir, at.name, at.len);
 	if (n && node_is_dir(n) && exists(m, k->space, k->key)) {
-		reload(m, n, &ino);
+		uint64_t ino = reload(m, n);
 		if (ino != n->ino && !n->children)
 			replace(m, n);
 		else
