@@ -1,7 +1,7 @@
 /*
  * Backups: a directory in which files that several backups need are kept once.
  *
- *     LOCK                     taken by whoever works here
+ *     LOCK                     taken by whoever works here; together by those who only read
  *     BACKUP-000001            what the first backup has: names, sizes, checksums (backup_record.h)
  *     files/000012.sst-SIZE-X  a file of the database; X tells it from others of its number and size
  *
@@ -133,14 +133,17 @@ static void repository_close(struct repository *r)
 		r->env->calls->unlock(r->lock);
 }
 
+enum use { READING, CHANGING };
+
 /* Locks it and reads all records. */
-static enum wombat_status repository_begin(struct env *env, const char *dir, struct repository *r)
+static enum wombat_status repository_begin(struct env *env, const char *dir, enum use use, struct repository *r)
 {
 	char path[FILENAME_PATH_MAX];
 	*r = (struct repository){ .env = env, .dir = dir };
 	enum wombat_status s = path_in(dir, "", "LOCK", path);
 	if (s == WOMBAT_OK)
-		s = env->calls->lock(env, path, "backup", &r->lock);
+		s = use == READING ? env->calls->lock_shared(env, path, "backup", &r->lock) :
+				     env->calls->lock(env, path, "backup", &r->lock);
 	if (s == WOMBAT_BUSY)
 		return fail(WOMBAT_BUSY, "somebody else works in the backup directory %s", dir);
 	if (s == WOMBAT_OK)
@@ -157,13 +160,13 @@ static enum wombat_status repository_begin(struct env *env, const char *dir, str
 }
 
 /* The same with one that must be there. */
-static enum wombat_status repository_open(struct env *env, const char *dir, struct repository *r)
+static enum wombat_status repository_open(struct env *env, const char *dir, enum use use, struct repository *r)
 {
 	uint64_t size;
 	enum wombat_status s = env->calls->file_size(env, dir, &size);
 	if (s == WOMBAT_NOT_FOUND)
 		return fail(WOMBAT_NOT_FOUND, "there is no backup directory %s", dir);
-	return s == WOMBAT_OK ? repository_begin(env, dir, r) : s;
+	return s == WOMBAT_OK ? repository_begin(env, dir, use, r) : s;
 }
 
 /* The record of that number, 0: the newest. */
@@ -359,7 +362,7 @@ enum wombat_status wombat_backup_create(struct wombat *db, const char *dir, stru
 	if (s == WOMBAT_OK)
 		s = db->env->calls->dir_sync(db->env, dir);
 	if (s == WOMBAT_OK)
-		s = repository_begin(db->env, dir, &r);
+		s = repository_begin(db->env, dir, CHANGING, &r);
 	if (s != WOMBAT_OK)
 		return s;
 	s = sweep(&r);
@@ -378,7 +381,7 @@ enum wombat_status backup_list(struct env *env, const char *dir,
 	void (*each)(void *arg, const struct wombat_backup_info *info), void *arg)
 {
 	struct repository r;
-	enum wombat_status s = repository_open(env, dir, &r);
+	enum wombat_status s = repository_open(env, dir, READING, &r);
 	if (s != WOMBAT_OK)
 		return s;
 	for (size_t i = 0; i < r.count; i++)
@@ -438,7 +441,7 @@ enum wombat_status backup_verify(struct env *env, const char *dir, uint32_t id,
 {
 	struct repository r;
 	struct verification v = { report, arg, 0 };
-	enum wombat_status s = repository_open(env, dir, &r);
+	enum wombat_status s = repository_open(env, dir, READING, &r);
 	if (s != WOMBAT_OK)
 		return s;
 	if (id && !find_record(&r, id))
@@ -459,7 +462,7 @@ enum wombat_status backup_delete(struct env *env, const char *dir, uint32_t id)
 {
 	struct repository r;
 	char name[32], path[FILENAME_PATH_MAX];
-	enum wombat_status s = repository_open(env, dir, &r);
+	enum wombat_status s = repository_open(env, dir, CHANGING, &r);
 	if (s != WOMBAT_OK)
 		return s;
 	struct backup_record *record = id ? find_record(&r, id) : NULL;
@@ -523,7 +526,7 @@ enum wombat_status backup_restore(struct env *env, const char *dir, uint32_t id,
 {
 	struct repository r;
 	struct staging to;
-	enum wombat_status s = repository_open(env, dir, &r);
+	enum wombat_status s = repository_open(env, dir, READING, &r);
 	if (s != WOMBAT_OK)
 		return s;
 	const struct backup_record *record = find_record(&r, id);

@@ -1,5 +1,5 @@
 /*
- * `wombat check`: reads a whole database that nobody has open and says what it found; and the same for the state of one that
+ * `wombat check`: reads a whole database that nobody has open for writing and says what it found; and the same for the state of one that
  * is open (wombat_verify).
  *
  * In this order: lock, configuration, manifest, then (when the manifest can be read) every table it names - all
@@ -240,7 +240,7 @@ enum wombat_status db_check_env(struct env *env, const char *dir,
 		return fail(WOMBAT_NOT_FOUND, "there is no database in %s", dir);
 	if (s != WOMBAT_OK || !filename_path(path, dir, FILE_LOCK, 0))
 		return s;
-	s = env->calls->lock(env, path, "wombat check\n\n", &lock);
+	s = env->calls->lock_shared(env, path, "wombat check\n\n", &lock);
 	if (s == WOMBAT_BUSY) {
 		char who[FILENAME_PATH_MAX + 128] = "another process";
 		db_lock_holder(env, dir, who, sizeof who, NULL, 0);

@@ -77,7 +77,8 @@ static enum wombat_status take_lock(struct wombat *db)
 	if (!filename_path(path, db->dir, FILE_LOCK, 0))
 		return fail(WOMBAT_INVALID, "the path %s is too long", db->dir);
 	lock_note(note, sizeof note, NULL);
-	enum wombat_status s = db->env->calls->lock(db->env, path, note, &db->lock);
+	enum wombat_status s = db->read_only ? db->env->calls->lock_shared(db->env, path, note, &db->lock) :
+						db->env->calls->lock(db->env, path, note, &db->lock);
 	if (s == WOMBAT_BUSY && db_lock_holder(db->env, db->dir, who, sizeof who, NULL, 0) == WOMBAT_OK)
 		return fail(WOMBAT_BUSY, "%s is in use by %s", db->dir, who);
 	return s == WOMBAT_BUSY ? fail(s, "%s is in use by another process", db->dir) : s;

@@ -100,9 +100,12 @@ struct env_calls {
 	/* Takes `path` as a lock for this open file description and keeps `note` in it for others to read.
 	 * WOMBAT_BUSY: taken (also within this process). */
 	enum wombat_status (*lock)(struct env *env, const char *path, const char *note, struct env_lock **out);
+	/* The same together with others who take it like this: for reading. Where nothing may be written, the note is kept
+	 * nowhere, and a lock whose file is missing excludes nobody; then nobody else can change anything either. */
+	enum wombat_status (*lock_shared)(struct env *env, const char *path, const char *note, struct env_lock **out);
 	enum wombat_status (*lock_note)(struct env_lock *l, const char *note); /* replaces the note */
 	void (*unlock)(struct env_lock *l); /* empties the note; NULL is fine */
-	/* The holder's note into `out`; WOMBAT_NOT_FOUND when nobody holds it. */
+	/* The holder's note into `out`, of several who share it the last one's; WOMBAT_NOT_FOUND when nobody holds it. */
 	enum wombat_status (*lock_holder)(struct env *env, const char *path, struct buf *out);
 
 	uint64_t (*now_ns)(struct env *env);       /* since 1970, UTC */

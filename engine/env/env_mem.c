@@ -50,6 +50,7 @@ struct mem_env {
 struct env_lock {
 	struct env_lock *next;
 	struct mem_env *env;
+	bool shared;
 	char path[PATH_BYTES], note[4400];
 };
 
@@ -692,21 +693,22 @@ static enum wombat_status mem_disk_space(struct env *env, const char *path, uint
 
 /* ---- The lock ------------------------------------------------------------------------------ */
 
-static enum wombat_status mem_lock(struct env *env, const char *path, const char *note, struct env_lock **out)
+static enum wombat_status take_lock(struct mem_env *m, const char *path, const char *note, bool shared,
+				    struct env_lock **out)
 {
-	struct mem_env *m = mem_of(env);
-	enum wombat_status s = call(m, "lock", path);
+	enum wombat_status s = call(m, shared ? "lock_shared" : "lock", path);
 	if (s != WOMBAT_OK)
 		return s;
 	struct env_lock *l = mem_zalloc(sizeof *l);
 	if (!l)
 		return fail_no_memory();
 	l->env = m;
+	l->shared = shared;
 	snprintf(l->path, sizeof l->path, "%s", path);
 	snprintf(l->note, sizeof l->note, "%s", note);
 	mutex_lock(&m->mu);
 	for (struct env_lock *other = m->locks; other; other = other->next)
-		if (strcmp(other->path, path) == 0)
+		if (strcmp(other->path, path) == 0 && !(other->shared && l->shared))
 			s = fail(WOMBAT_BUSY, "%s is locked", path);
 	if (s == WOMBAT_OK) {
 		l->next = m->locks;
@@ -719,6 +721,16 @@ static enum wombat_status mem_lock(struct env *env, const char *path, const char
 	}
 	*out = l;
 	return WOMBAT_OK;
+}
+
+static enum wombat_status mem_lock(struct env *env, const char *path, const char *note, struct env_lock **out)
+{
+	return take_lock(mem_of(env), path, note, false, out);
+}
+
+static enum wombat_status mem_lock_shared(struct env *env, const char *path, const char *note, struct env_lock **out)
+{
+	return take_lock(mem_of(env), path, note, true, out);
 }
 
 static enum wombat_status mem_lock_note(struct env_lock *l, const char *note)
@@ -753,9 +765,11 @@ static enum wombat_status mem_lock_holder(struct env *env, const char *path, str
 		return s;
 	s = fail(WOMBAT_NOT_FOUND, "%s is not locked", path);
 	mutex_lock(&m->mu);
-	for (struct env_lock *l = m->locks; l; l = l->next)
-		if (strcmp(l->path, path) == 0)
-			s = buf_append(out, l->note, strlen(l->note));
+	struct env_lock *l = m->locks;
+	while (l && strcmp(l->path, path) != 0)
+		l = l->next;
+	if (l)
+		s = buf_append(out, l->note, strlen(l->note));
 	mutex_unlock(&m->mu);
 	return s;
 }
@@ -837,6 +851,7 @@ static const struct env_calls mem_calls = {
 	.dir_sync = mem_dir_sync,
 	.disk_space = mem_disk_space,
 	.lock = mem_lock,
+	.lock_shared = mem_lock_shared,
 	.lock_note = mem_lock_note,
 	.unlock = mem_unlock,
 	.lock_holder = mem_lock_holder,

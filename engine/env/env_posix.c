@@ -370,6 +370,12 @@ static uint64_t posix_reader_size(const struct env_reader *r)
 	return r->size;
 }
 
+/* Whether it failed because nothing may be written there. */
+static bool is_for_reading(int error)
+{
+	return error == EROFS || error == EACCES || error == EPERM;
+}
+
 /* ---- Segments ------------------------------------------------------------------------------ */
 
 struct posix_segment {
@@ -421,6 +427,9 @@ static enum wombat_status posix_segment_open(struct env *env, const char *path, 
 	enum wombat_status s = WOMBAT_OK;
 	seg->path = copy_path(path);
 	seg->fd = open_file(path, O_RDWR | (create ? O_CREAT | O_EXCL : 0), 0644);
+	bool reading = seg->fd < 0 && !create && is_for_reading(errno);
+	if (reading)
+		seg->fd = open_file(path, O_RDONLY, 0);
 	if (seg->fd < 0)
 		s = fail_errno(errno, "opening %s", path);
 	else if (!seg->path)
@@ -431,7 +440,7 @@ static enum wombat_status posix_segment_open(struct env *env, const char *path, 
 		s = fail_errno(errno, "opening %s", path);
 	if (s == WOMBAT_OK && st.st_size > 0) {
 		seg->base.size = (size_t)st.st_size;
-		void *map = mmap(NULL, seg->base.size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, seg->fd, 0);
+		void *map = mmap(NULL, seg->base.size, reading ? PROT_READ : PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, seg->fd, 0);
 		if (map == MAP_FAILED)
 			s = fail_errno(errno, "mapping %s", path);
 		else
@@ -586,7 +595,8 @@ static enum wombat_status posix_disk_space(struct env *env, const char *path, ui
 /* ---- The lock ------------------------------------------------------------------------------ */
 
 struct env_lock {
-	int fd;
+	int fd;     /* -1: there is no file, and none can be made */
+	bool noted; /* the file can be written */
 	char *path;
 };
 
@@ -598,6 +608,8 @@ static struct flock whole_file(short type)
 
 static enum wombat_status posix_lock_note(struct env_lock *l, const char *note)
 {
+	if (!l->noted)
+		return WOMBAT_OK;
 	if (ftruncate(l->fd, 0) != 0)
 		return fail_errno(errno, "writing %s", l->path);
 	return write_at(l->fd, l->path, (const uint8_t *)note, strlen(note), 0);
@@ -611,21 +623,26 @@ static void lock_free(struct env_lock *l)
 	mem_free(l);
 }
 
-static enum wombat_status posix_lock(struct env *env, const char *path, const char *note, struct env_lock **out)
+static enum wombat_status take_lock(const char *path, const char *note, bool shared, struct env_lock **out)
 {
-	(void)env;
 	struct env_lock *l = mem_zalloc(sizeof *l);
 	if (!l)
 		return fail_no_memory();
 	enum wombat_status s = WOMBAT_OK;
-	struct flock f = whole_file(F_WRLCK);
+	struct flock f = whole_file(shared ? F_RDLCK : F_WRLCK);
 	l->path = copy_path(path);
 	l->fd = open_file(path, O_RDWR | O_CREAT, 0644);
-	if (l->fd < 0)
-		s = fail_errno(errno, "opening %s", path);
-	else if (!l->path)
+	l->noted = l->fd >= 0;
+	bool unmade = false;
+	if (l->fd < 0 && shared && is_for_reading(errno)) {
+		l->fd = open_file(path, O_RDONLY, 0);
+		unmade = l->fd < 0 && errno == ENOENT;
+	}
+	if (!l->path)
 		s = fail_no_memory();
-	else if (fcntl(l->fd, F_OFD_SETLK, &f) != 0)
+	else if (l->fd < 0 && !unmade)
+		s = fail_errno(errno, "opening %s", path);
+	else if (l->fd >= 0 && fcntl(l->fd, F_OFD_SETLK, &f) != 0)
 		s = errno == EAGAIN || errno == EACCES ? fail(WOMBAT_BUSY, "%s is locked", path) :
 							fail_errno(errno, "locking %s", path);
 	if (s == WOMBAT_OK)
@@ -638,12 +655,24 @@ static enum wombat_status posix_lock(struct env *env, const char *path, const ch
 	return WOMBAT_OK;
 }
 
+static enum wombat_status posix_lock(struct env *env, const char *path, const char *note, struct env_lock **out)
+{
+	(void)env;
+	return take_lock(path, note, false, out);
+}
+
+static enum wombat_status posix_lock_shared(struct env *env, const char *path, const char *note, struct env_lock **out)
+{
+	(void)env;
+	return take_lock(path, note, true, out);
+}
+
 static void posix_unlock(struct env_lock *l)
 {
 	if (!l)
 		return;
 	/* An old note misleads nobody: who asks for the holder looks at the lock first. */
-	if (ftruncate(l->fd, 0) != 0)
+	if (l->noted && ftruncate(l->fd, 0) != 0)
 		errno = 0;
 	lock_free(l);
 }
@@ -731,6 +760,7 @@ struct env *env_posix(void)
 		.dir_sync = posix_dir_sync,
 		.disk_space = posix_disk_space,
 		.lock = posix_lock,
+		.lock_shared = posix_lock_shared,
 		.lock_note = posix_lock_note,
 		.unlock = posix_unlock,
 		.lock_holder = posix_lock_holder,

@@ -240,6 +240,14 @@ static void test_nothing_there(void **state)
 	assert_status(backup_list(w.env, DIR, take_info, &l), WOMBAT_BUSY);
 	assert_status(wombat_backup_create(w.db, DIR, NULL), WOMBAT_BUSY);
 	w.env->calls->unlock(lock);
+	/* Readers go beside each other, and who changes something waits for them. */
+	assert_ok(w.env->calls->lock_shared(w.env, DIR "/LOCK", "a reader", &lock));
+	assert_ok(backup_verify(w.env, DIR, 0, no_report, NULL));
+	assert_int_equal(list(w.env).count, 1);
+	assert_ok(backup_restore(w.env, DIR, 1, "/restored"));
+	assert_status(wombat_backup_create(w.db, DIR, NULL), WOMBAT_BUSY);
+	assert_status(backup_delete(w.env, DIR, 1), WOMBAT_BUSY);
+	w.env->calls->unlock(lock);
 	assert_int_equal(list(w.env).count, 1);
 	db_world_done(&w);
 }

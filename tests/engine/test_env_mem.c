@@ -274,7 +274,7 @@ static unsigned use(const struct env_world *w)
 	struct env_writer *writer = NULL;
 	struct env_reader *reader = NULL;
 	struct env_segment *segment = NULL;
-	struct env_lock *lock = NULL;
+	struct env_lock *lock = NULL, *shared = NULL;
 	struct buf note = { 0 };
 	uint64_t a, b;
 	const uint8_t *got;
@@ -282,6 +282,7 @@ static unsigned use(const struct env_world *w)
 	unsigned failed = 0;
 	failed += calls->dir_create(w->env, w->dir) != WOMBAT_OK;
 	failed += calls->lock(w->env, env_path(w, "LOCK"), "me", &lock) != WOMBAT_OK;
+	failed += calls->lock_shared(w->env, env_path(w, "LOCK2"), "we", &shared) != WOMBAT_OK;
 	if (lock)
 		failed += calls->lock_note(lock, "it") != WOMBAT_OK;
 	failed += lock && calls->lock_holder(w->env, env_path(w, "LOCK"), &note) != WOMBAT_OK;
@@ -310,6 +311,7 @@ static unsigned use(const struct env_world *w)
 	failed += calls->dir_sync(w->env, w->dir) != WOMBAT_OK;
 	failed += calls->disk_space(w->env, w->dir, &a, &b) != WOMBAT_OK;
 	calls->unlock(lock);
+	calls->unlock(shared);
 	buf_done(&note);
 	return failed;
 }
@@ -318,7 +320,7 @@ static void test_each_call_can_be_made_to_fail(void **state)
 {
 	(void)state;
 	static const char *const ops[] = {
-		"dir_create", "lock", "lock_note", "lock_holder", "writer_open", "writer_write", "writer_flush",
+		"dir_create", "lock", "lock_shared", "lock_note", "lock_holder", "writer_open", "writer_write", "writer_flush",
 		"writer_sync", "writer_close", "writer_append", "reader_open", "reader_read", "segment_create",
 		"segment_write", "segment_sync", "segment_open", "rename", "dir_sync", "disk_space",
 	};

@@ -490,6 +490,28 @@ static void test_lock(void **state)
 	calls->unlock(NULL);
 }
 
+static void test_shared_lock(void **state)
+{
+	struct env_world *w = *state;
+	const struct env_calls *calls = w->env->calls;
+	struct env_lock *a, *b, *c;
+	assert_ok(calls->lock_shared(w->env, env_path(w, "LOCK"), "one", &a));
+	assert_holder(w, "one");
+	assert_ok(calls->lock_shared(w->env, env_path(w, "LOCK"), "two", &b));
+	assert_holder(w, "two");
+	assert_status(calls->lock(w->env, env_path(w, "LOCK"), "alone", &c), WOMBAT_BUSY);
+	calls->unlock(a);
+	assert_status(calls->lock(w->env, env_path(w, "LOCK"), "alone", &c), WOMBAT_BUSY);
+	assert_ok(calls->lock_note(b, "still"));
+	assert_holder(w, "still");
+	calls->unlock(b);
+	assert_holder(w, NULL);
+	assert_ok(calls->lock(w->env, env_path(w, "LOCK"), "alone", &c));
+	assert_status(calls->lock_shared(w->env, env_path(w, "LOCK"), "one", &a), WOMBAT_BUSY);
+	assert_holder(w, "alone");
+	calls->unlock(c);
+}
+
 static void test_clocks(void **state)
 {
 	struct env_world *w = *state;
@@ -587,6 +609,7 @@ int env_contract_run(const char *name, void (*begin)(struct env_world *w), void 
 		CONTRACT(test_directory),
 		CONTRACT(test_disk_space),
 		CONTRACT(test_lock),
+		CONTRACT(test_shared_lock),
 		CONTRACT(test_clocks),
 		CONTRACT(test_out_of_memory),
 	};
