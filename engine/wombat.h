@@ -103,7 +103,7 @@ struct wombat_options;
 enum wombat_open_flags {
 	WOMBAT_CREATE = 1 << 0,      /* make the directory and an empty database if there is none */
 	WOMBAT_MUST_CREATE = 1 << 1, /* with WOMBAT_CREATE: WOMBAT_EXISTS if there is one */
-	WOMBAT_OPEN_READ_ONLY = 1 << 2, /* change no file; the write-ahead log is replayed into memory */
+	WOMBAT_OPEN_READ_ONLY = 1 << 2, /* change no file but the lock's note; the write-ahead log is replayed into memory */
 };
 
 /*
@@ -657,8 +657,8 @@ WOMBAT_API void wombat_resume_compaction(struct wombat *db);
 WOMBAT_API enum wombat_status wombat_background_status(struct wombat *db);
 
 /*
- * Verifies a database that nobody has open: every file's checksums, the order of keys in and between
- * blocks and tables, the manifest's references, the write-ahead log. Calls `report` with one sentence
+ * Verifies a database that nobody has open for writing: every file's checksums, the order of keys in and between
+ * blocks and tables, the manifest's references, the write-ahead log; then that values in extents are whole. Calls `report` with one sentence
  * per finding (`is_damage` false: information). WOMBAT_CORRUPTION if there was damage.
  */
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_check(const char *dir,

@@ -4,15 +4,18 @@
  *
  * In this order: lock, configuration, manifest, then (when the manifest can be read) every table it names - all
  * checksums, order within and between blocks, counts, the values that it points to - and that the tables of a level do
- * not overlap; last the
- * write-ahead log, by a replay that changes nothing. One finding does not keep it from looking on.
+ * not overlap; then the
+ * write-ahead log, by a replay that changes nothing. One finding does not keep it from looking on. If there was none, the
+ * database is opened for reading and its values in extents are looked at.
  */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
 #include "engine/base/alloc.h"
+#include "engine/db/db.h"
 #include "engine/db/db_journal.h"
+#include "engine/db/extents_check.h"
 
 enum { VALUES_READ_AHEAD = 256 << 10, TABLES_OPEN = 64 };
 
@@ -107,6 +110,45 @@ static void check_level_order(struct checker *c, const struct version *v, unsign
 			say(c, true, "level %u: tables %06" PRIu64 " and %06" PRIu64 " overlap", level, a->number, b->number);
 	}
 }
+
+/* ---- Values in extents --------------------------------------------------------------------- */
+
+static enum wombat_status on_extents_fault(void *arg, const struct extents_fault *f)
+{
+	char text[KEY_TEXT];
+	say(arg, true, "keyspace %u key \"%s\": %s", f->keyspace, key_text(f->key, text), f->what);
+	return WOMBAT_OK;
+}
+
+/* Of the newest state of an open database. */
+static enum wombat_status check_extents(struct checker *c, struct wombat *db)
+{
+	uint64_t stray = 0;
+	struct wombat_snapshot *snapshot = wombat_snapshot_new(db);
+	if (!snapshot)
+		return WOMBAT_NO_MEMORY;
+	enum wombat_status s = extents_check(db, snapshot, on_extents_fault, c);
+	if (s == WOMBAT_OK)
+		s = extents_count_stray(db, snapshot, &stray);
+	if (s == WOMBAT_OK && stray)
+		say(c, false, "%" PRIu64 " values in extents are no key's and only take space", stray);
+	wombat_snapshot_release(db, snapshot);
+	return s;
+}
+
+/* The lock is held for reading, which others may do beside it. */
+static enum wombat_status check_extents_of_closed(struct checker *c)
+{
+	struct wombat *db;
+	enum wombat_status s = db_open_env(c->env, c->dir, NULL, WOMBAT_OPEN_READ_ONLY, &db);
+	if (s != WOMBAT_OK)
+		return s;
+	s = check_extents(c, db);
+	enum wombat_status closed = wombat_close(db);
+	return s == WOMBAT_OK ? closed : s;
+}
+
+/* ---- A database that nobody writes --------------------------------------------------------- */
 
 static enum wombat_status count_changes(void *arg, uint64_t sequence, uint64_t time_ns, uint32_t count,
 					struct wombat_slice body, uint32_t epoch)
@@ -251,6 +293,8 @@ enum wombat_status db_check_env(struct env *env, const char *dir,
 	mutex_init(&c.state_mu, LOCK_RANK_STATE);
 	s = check_locked(&c);
 	mutex_done(&c.state_mu);
+	if (s == WOMBAT_OK && c.damage == 0)
+		s = check_extents_of_closed(&c);
 	env->calls->unlock(lock);
 	return s == WOMBAT_OK ? verdict(&c) : s;
 }
@@ -274,6 +318,10 @@ enum wombat_status wombat_verify(struct wombat *db, void (*report)(void *arg, bo
 	check_levels(&c, view->version);
 	db_view_release(view);
 	table_cache_free(c.cache);
+	if (c.damage == 0)
+		s = check_extents(&c, db);
+	if (s != WOMBAT_OK)
+		return s;
 	say(&c, false, "%" PRIu64 " tables with %" PRIu64 " entries and %" PRIu64 " values in the value log read", c.tables,
 	    c.entries, c.value_count);
 	return verdict(&c);

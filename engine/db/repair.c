@@ -331,11 +331,11 @@ static enum wombat_status take_lock(struct env *env, const char *dir, struct env
 	return fail(WOMBAT_BUSY, "%s is in use by %s; `wombat repair` needs it closed", dir, who);
 }
 
-static void say_extents_lost(void *arg, struct wombat_slice key)
+static void say_extents_lost(void *arg, struct wombat_slice key, const char *what)
 {
 	char text[KEY_TEXT];
 	key_text(key, text);
-	repair_say(arg, true, "key \"%s\": pieces of its value are missing", text);
+	repair_say(arg, true, "key \"%s\": %s", text, what);
 }
 
 enum wombat_status db_repair_env(struct env *env, const char *dir,
@@ -363,7 +363,7 @@ enum wombat_status db_repair_env(struct env *env, const char *dir,
 	mem_free(r.files);
 	mem_free(r.fresh);
 	env->calls->unlock(lock);
-	if (s == WOMBAT_OK && r.losses)
+	if (s == WOMBAT_OK)
 		s = repair_extents(env, dir, say_extents_lost, &r);
 	if (s != WOMBAT_OK)
 		return s;

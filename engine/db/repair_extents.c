@@ -1,6 +1,6 @@
 /*
- * After a repair that lost something: values in extents of which pieces are missing. A head says how much of its value is
- * stored, so one that has less is seen; it is deleted, since what is left of it would read as zeros where bytes were.
+ * The last step of a repair: values in extents that are not whole (extents_check.h). Their heads are deleted, since what is
+ * left of such a value would read as zeros where bytes were; and a head whose owner was lost gets it again.
  *
  * What cannot be seen is an older piece that shows because a newer one of the same place and size was lost.
  */
@@ -8,65 +8,75 @@
 
 #include "engine/db/db.h"
 #include "engine/db/extents.h"
+#include "engine/db/extents_check.h"
 
-struct counting {
-	uint64_t stored;
+struct mending {
+	struct wombat *db;
+	void (*on_lost)(void *arg, struct wombat_slice key, const char *what);
+	void *arg;
 };
 
-static enum wombat_status count_one(void *arg, uint64_t offset, const struct record *r)
+static enum wombat_status own_again(struct wombat *db, const struct extents_fault *f)
 {
-	struct counting *c = arg;
-	(void)offset;
-	c->stored += record_value_size(r);
-	return WOMBAT_OK;
-}
-
-/* Deletes the record that the iterator stands on if it is a head that has not all its extents. */
-static enum wombat_status look_at(struct wombat *db, const struct wombat_iter *it, uint64_t sequence, unsigned keyspace,
-				  void (*on_lost)(void *arg, struct wombat_slice key), void *arg)
-{
-	struct wombat_slice key = wombat_iter_record(it)->key;
-	struct counting c = { 0 };
-	struct record r;
-	enum wombat_status s = record_decode(db_iter_entry(it), &r);
-	if (s != WOMBAT_OK || !r.in_extents)
-		return s;
-	const struct extents_at at = { db, NULL, sequence, r.extents.id };
-	s = extents_each(&at, 0, UINT64_MAX, count_one, &c);
-	if (s != WOMBAT_OK || c.stored == r.extents.stored)
-		return s;
-	on_lost(arg, key);
-	return wombat_delete(db, keyspace, key);
-}
-
-static enum wombat_status look_through(struct wombat *db, const struct wombat_snapshot *snapshot, unsigned keyspace,
-				       void (*on_lost)(void *arg, struct wombat_slice key), void *arg)
-{
-	const struct wombat_iter_options options = { .read = { .snapshot = snapshot, .flags = WOMBAT_READ_META } };
-	struct wombat_iter *it;
-	enum wombat_status s = wombat_iter_new(db, &options, keyspace, &it);
-	if (s != WOMBAT_OK)
-		return s;
-	for (bool more = wombat_iter_first(it); more && s == WOMBAT_OK; more = s == WOMBAT_OK && wombat_iter_next(it))
-		s = look_at(db, it, wombat_snapshot_sequence(snapshot), keyspace, on_lost, arg);
+	struct placed_batch out = { .count = 0 };
+	struct buf key = { 0 };
+	uint64_t sequence = 0;
+	enum wombat_status s = buf_append_byte(&key, (uint8_t)f->keyspace);
 	if (s == WOMBAT_OK)
-		s = wombat_iter_status(it);
-	wombat_iter_free(it);
+		s = buf_append(&key, f->key.data, f->key.size);
+	if (s == WOMBAT_OK)
+		s = extents_place_owner(&out, f->id, buf_slice(&key), false);
+	if (s == WOMBAT_OK)
+		s = db_write_placed(db, &out, 0, NULL, &sequence);
+	db_place_done(db, &out, sequence);
+	buf_done(&key);
 	return s;
 }
 
-enum wombat_status repair_extents(struct env *env, const char *dir, void (*on_lost)(void *arg, struct wombat_slice key), void *arg)
+static enum wombat_status mend(void *arg, const struct extents_fault *f)
 {
-	struct wombat *db;
-	enum wombat_status s = db_open_env(env, dir, NULL, 0, &db);
-	if (s != WOMBAT_OK)
-		return s;
+	struct mending *m = arg;
+	if (f->unowned)
+		return own_again(m->db, f);
+	m->on_lost(m->arg, f->key, f->what);
+	return wombat_delete(m->db, f->keyspace, f->key);
+}
+
+static enum wombat_status found_one(void *arg, const struct extents_fault *f)
+{
+	(void)f;
+	*(bool *)arg = true;
+	return WOMBAT_BUSY; /* enough was seen */
+}
+
+/* With the database open; `m` NULL: whether there is something to mend. */
+static enum wombat_status look(struct wombat *db, struct mending *m, bool *out_found)
+{
 	struct wombat_snapshot *snapshot = wombat_snapshot_new(db);
 	if (!snapshot)
-		s = WOMBAT_NO_MEMORY;
-	for (unsigned keyspace = 1; keyspace <= WOMBAT_KEYSPACE_MAX && s == WOMBAT_OK; keyspace++)
-		s = look_through(db, snapshot, keyspace, on_lost, arg);
+		return WOMBAT_NO_MEMORY;
+	enum wombat_status s = m ? extents_check(db, snapshot, mend, m) : extents_check(db, snapshot, found_one, out_found);
 	wombat_snapshot_release(db, snapshot);
-	enum wombat_status closed = wombat_close(db);
+	return s;
+}
+
+enum wombat_status repair_extents(struct env *env, const char *dir,
+				  void (*on_lost)(void *arg, struct wombat_slice key, const char *what), void *arg)
+{
+	struct mending m = { .on_lost = on_lost, .arg = arg };
+	bool found = false;
+	/* A whole database stays as it is. */
+	enum wombat_status s = db_open_env(env, dir, NULL, WOMBAT_OPEN_READ_ONLY, &m.db);
+	if (s != WOMBAT_OK)
+		return s;
+	s = look(m.db, NULL, &found);
+	enum wombat_status closed = wombat_close(m.db);
+	if (!found)
+		return s == WOMBAT_OK ? closed : s;
+	s = db_open_env(env, dir, NULL, 0, &m.db);
+	if (s != WOMBAT_OK)
+		return s;
+	s = look(m.db, &m, NULL);
+	closed = wombat_close(m.db);
 	return s == WOMBAT_OK ? closed : s;
 }

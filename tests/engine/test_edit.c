@@ -318,6 +318,13 @@ static void step(struct model *m)
 		assert_value(m, &m->then[key], key, m->snapshot);
 }
 
+static void on_finding(void *arg, bool is_damage, const char *sentence)
+{
+	(void)arg;
+	if (is_damage)
+		fail_msg("%s", sentence);
+}
+
 static void test_model(void **state)
 {
 	(void)state;
@@ -331,6 +338,7 @@ static void test_model(void **state)
 	}
 	for (unsigned n = test_steps(150); n > 0; n--)
 		step(&m);
+	assert_ok(wombat_verify(m.w.db, on_finding, NULL));
 	for (unsigned i = 0; i < KEYS; i++) {
 		assert_value(&m, &m.now[i], i, NULL);
 		delete_key(&m, i);
@@ -812,6 +820,7 @@ static void test_crash(void **state)
 		bool changed = record.value.size == 220000;
 		wombat_record_release(&record);
 		expect_either(&w, changed);
+		assert_ok(wombat_verify(w.db, on_finding, NULL));
 		assert_true(changed || !durable);
 		assert_ok(wombat_delete(w.db, WOMBAT_USER, WOMBAT_STR("k")));
 		settle(&w);
