@@ -74,6 +74,17 @@ void repair_output_done(struct repair_output *o);
 /* Whether the record's value in the value log, if it has one there, is what was written. */
 MUST_CHECK enum wombat_status repair_entry_is_whole(struct repair *r, uint64_t tag, struct wombat_slice value, bool *out);
 
+/* ---- Merging all tables: repair_merge.c ------------------------------------------------------ */
+
+struct repair_inputs { /* zeroed: none */
+	struct repair_input *items;
+	size_t count, capacity;
+};
+MUST_CHECK enum wombat_status repair_inputs_add(struct repair_inputs *l, uint64_t number, bool temporary);
+void repair_inputs_done(struct repair_inputs *l);
+/* All of them become one run, which is the new state. */
+MUST_CHECK enum wombat_status repair_merge(struct repair *r, struct repair_inputs *inputs);
+
 /* ---- The write-ahead log: repair_wal.c ------------------------------------------------------ */
 
 /* If it is damaged, what can be read of it goes into a table. */

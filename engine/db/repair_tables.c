@@ -9,10 +9,9 @@
 #include "engine/base/alloc.h"
 #include "engine/base/array.h"
 #include "engine/db/repair_impl.h"
-#include "engine/iter/merge_iter.h"
 #include "engine/table/table_salvage.h"
 
-enum { TABLE_BYTES = 64 << 20, READ_AHEAD = 256 << 10 };
+enum { READ_AHEAD = 256 << 10 };
 
 /* ---- Writing tables ------------------------------------------------------------------------ */
 
@@ -242,25 +241,7 @@ static enum wombat_status repair_known(struct repair *r, const struct replay_fil
 }
 
 /* Without a manifest: every table, a damaged one replaced by what can be read of it. `out` gets the inputs of the merge. */
-struct input_list {
-	struct input {
-		uint64_t number;
-		bool temporary;
-	} *items;
-	size_t count, capacity;
-};
-
-static enum wombat_status add_input(struct input_list *l, uint64_t number, bool temporary)
-{
-	struct input *items = array_reserve(l->items, l->count, &l->capacity, sizeof *items);
-	if (!items)
-		return fail_no_memory();
-	l->items = items;
-	l->items[l->count++] = (struct input){ number, temporary };
-	return WOMBAT_OK;
-}
-
-static enum wombat_status repair_unknown(struct repair *r, struct repair_file *file, struct input_list *out)
+static enum wombat_status repair_unknown(struct repair *r, struct repair_file *file, struct repair_inputs *out)
 {
 	char path[FILENAME_PATH_MAX];
 	bool whole;
@@ -271,94 +252,11 @@ static enum wombat_status repair_unknown(struct repair *r, struct repair_file *f
 		return s;
 	file->goes = true;
 	if (whole)
-		return add_input(out, file->number, false);
+		return repair_inputs_add(out, file->number, false);
 	file->damaged = true;
 	size_t before = r->fresh_count;
 	s = rescue_table(r, path, 0, 0, false);
-	return s == WOMBAT_OK && r->fresh_count > before ? add_input(out, r->fresh[before], true) : s;
-}
-
-/* ---- Merging all --------------------------------------------------------------------------- */
-
-struct merge {
-	struct table **tables;
-	size_t count;
-	struct iter *entries;
-	struct range_del_set ranges;
-};
-
-static enum wombat_status merge_open(struct repair *r, const struct input_list *inputs, struct merge *m)
-{
-	const struct table_options options = { .env_flags = ENV_SEQUENTIAL };
-	const struct wombat_slice none = { NULL, 0 };
-	char path[FILENAME_PATH_MAX];
-	size_t made = 0;
-	m->tables = mem_zalloc(inputs->count * sizeof *m->tables);
-	struct iter **children = mem_alloc(inputs->count * sizeof *children);
-	enum wombat_status s = m->tables && children ? WOMBAT_OK : fail_no_memory();
-	for (size_t i = 0; i < inputs->count && s == WOMBAT_OK; i++) {
-		s = repair_table_path(r, inputs->items[i].number, inputs->items[i].temporary, path);
-		if (s == WOMBAT_OK)
-			s = table_open(r->env, path, inputs->items[i].number, &options, &m->tables[i]);
-		m->count += s == WOMBAT_OK;
-		if (s == WOMBAT_OK)
-			s = table_iter_new(m->tables[i], TABLE_READ_SEQUENTIAL, READ_AHEAD, &children[made]);
-		made += s == WOMBAT_OK;
-		if (s == WOMBAT_OK)
-			s = range_fragments_collect(table_range_dels(m->tables[i]), none, none, &m->ranges);
-	}
-	if (s == WOMBAT_OK)
-		s = merge_iter_new(children, made, &m->entries); /* takes them in any case */
-	else
-		while (made > 0)
-			iter_free(children[--made]);
-	mem_free(children);
-	return s;
-}
-
-static void merge_close(struct merge *m)
-{
-	iter_free(m->entries);
-	for (size_t i = 0; i < m->count; i++)
-		table_close(m->tables[i]);
-	mem_free(m->tables);
-	range_del_set_done(&m->ranges);
-}
-
-/* Of each key the newest entry; tombstones stay, since the log may have what they delete. */
-static enum wombat_status merge_entries(struct repair *r, struct iter *it)
-{
-	struct repair_output o = { .r = r, .level = 1 };
-	struct buf last = { 0 };
-	bool has_last = false;
-	enum wombat_status s = WOMBAT_OK;
-	for (iter_first(it); it->valid && s == WOMBAT_OK; iter_next(it)) {
-		if (has_last && slice_equal(it->key, buf_slice(&last)))
-			continue;
-		has_last = true;
-		s = buf_set(&last, it->key);
-		if (s == WOMBAT_OK && o.builder && table_builder_bytes(o.builder) >= TABLE_BYTES)
-			s = repair_output_end(&o);
-		if (s == WOMBAT_OK)
-			s = repair_output_add(&o, it->key, it->tag, it->value);
-	}
-	if (s == WOMBAT_OK)
-		s = it->status;
-	if (s == WOMBAT_OK)
-		s = repair_output_end(&o);
-	repair_output_done(&o);
-	buf_done(&last);
-	return s;
-}
-
-static enum wombat_status merge_ranges(struct repair *r, const struct range_del_set *ranges)
-{
-	struct repair_output o = { .r = r, .level = 0 };
-	enum wombat_status s = repair_output_add_ranges(&o, ranges);
-	if (s == WOMBAT_OK)
-		s = repair_output_end(&o);
-	repair_output_done(&o);
-	return s;
+	return s == WOMBAT_OK && r->fresh_count > before ? repair_inputs_add(out, r->fresh[before], true) : s;
 }
 
 void repair_remove_fresh(struct repair *r)
@@ -372,37 +270,9 @@ void repair_remove_fresh(struct repair *r)
 	status_set_detail(cause);
 }
 
-/* What was rescued becomes part of the merge's tables. */
-static enum wombat_status merge_all(struct repair *r, const struct input_list *inputs)
-{
-	struct merge m = { .count = 0 };
-	size_t rescued = r->fresh_count;
-	uint64_t last = r->state.last_sequence;
-	if (inputs->count == 0)
-		return WOMBAT_OK;
-	version_edit_done(&r->state);
-	version_edit_init(&r->state);
-	r->state.last_sequence = last;
-	range_del_set_init(&m.ranges);
-	enum wombat_status s = merge_open(r, inputs, &m);
-	if (s == WOMBAT_OK)
-		s = merge_entries(r, m.entries);
-	if (s == WOMBAT_OK)
-		s = merge_ranges(r, &m.ranges);
-	merge_close(&m);
-	if (s != WOMBAT_OK)
-		return s;
-	size_t all = r->fresh_count;
-	r->fresh_count = rescued;
-	repair_remove_fresh(r);
-	r->fresh_count = all - rescued;
-	memmove(r->fresh, r->fresh + rescued, r->fresh_count * sizeof *r->fresh);
-	return WOMBAT_OK;
-}
-
 enum wombat_status repair_tables(struct repair *r)
 {
-	struct input_list inputs = { 0 };
+	struct repair_inputs inputs = { 0 };
 	enum wombat_status s = WOMBAT_OK;
 	for (size_t i = 0; r->has_manifest && i < r->old.count && s == WOMBAT_OK; i++)
 		s = repair_known(r, &r->old.files[i]);
@@ -410,7 +280,7 @@ enum wombat_status repair_tables(struct repair *r)
 		if (r->files[i].kind == FILE_TABLE)
 			s = repair_unknown(r, &r->files[i], &inputs);
 	if (s == WOMBAT_OK && !r->has_manifest)
-		s = merge_all(r, &inputs);
-	mem_free(inputs.items);
+		s = repair_merge(r, &inputs);
+	repair_inputs_done(&inputs);
 	return s;
 }
