@@ -609,6 +609,11 @@ WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_set(struct wombat *db,
 /* Judges as wombat_set does and changes nothing. */
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_judge(struct wombat *db,
 	const struct wombat_setting *settings, size_t count);
+/* max_key_size and max_value_size as they are now, in bytes: for who asks often. */
+struct wombat_limits {
+	uint64_t key_size, value_size;
+};
+WOMBAT_API struct wombat_limits wombat_limits(const struct wombat *db);
 /* The value in force. */
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_get_option(struct wombat *db, const char *name,
 	char *out_value, size_t cap);

@@ -29,7 +29,7 @@ enum { ID_ROOT, ID_STATS, ID_STATS_PROM, ID_CONFIG, ID_CONFIG_JSON, ID_LAST_ERRO
 
 /* ---- Growable text ---- */
 
-static bool reserve(struct control_text *text, size_t size)
+bool control_text_reserve(struct control_text *text, size_t size)
 {
 	if (text->size + size <= text->capacity)
 		return true;
@@ -44,12 +44,23 @@ static bool reserve(struct control_text *text, size_t size)
 
 bool control_text_add(struct control_text *text, const char *data, size_t size)
 {
-	if (!reserve(text, size))
+	if (!control_text_reserve(text, size))
 		return false;
 	if (size > 0)
 		memcpy(text->data + text->size, data, size);
 	text->size += size;
 	return true;
+}
+
+bool control_text_add_number(struct control_text *text, uint64_t number)
+{
+	enum { DIGITS = 20 };
+	char digits[DIGITS];
+	size_t at = DIGITS;
+	do
+		digits[--at] = (char)('0' + number % 10);
+	while (number /= 10);
+	return control_text_add(text, digits + at, DIGITS - at);
 }
 
 bool control_text_printf(struct control_text *text, const char *format, ...)
@@ -58,7 +69,7 @@ bool control_text_printf(struct control_text *text, const char *format, ...)
 	va_start(args, format);
 	int size = vsnprintf(NULL, 0, format, args);
 	va_end(args);
-	if (size < 0 || !reserve(text, (size_t)size + 1))
+	if (size < 0 || !control_text_reserve(text, (size_t)size + 1))
 		return false;
 	va_start(args, format);
 	vsnprintf(text->data + text->size, (size_t)size + 1, format, args);

@@ -92,6 +92,9 @@ enum { CONTROL_WRITE_MAX = 4096 };
 
 /* False: out of memory, and the text is unchanged. */
 bool control_text_add(struct control_text *text, const char *data, size_t size);
+/* Room for `size` more bytes. */
+bool control_text_reserve(struct control_text *text, size_t size);
+bool control_text_add_number(struct control_text *text, uint64_t number);
 bool control_text_printf(struct control_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void control_text_done(struct control_text *text);
 /* Keeps the sentence for `last_error`; printf-like. Any thread. */

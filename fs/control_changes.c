@@ -15,13 +15,14 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
 #include "fs/control_impl.h"
 #include "fs/feed.h"
 #include "fs/jsontext.h"
 #include "fs/store.h"
 
-enum { KEPT_BYTES = 4 << 20, FIRST_LINE_MAX = 64 };
+enum { KEPT_BYTES = 4 << 20, FIRST_LINE_MAX = 64, LINE_FRAME = 96 };
 
 static bool add_bytes(struct control_text *line, const char *name, struct store_bytes b)
 {
@@ -33,7 +34,9 @@ static void add(struct mount *m, uint64_t version, const char *kind, const char 
 		const struct store_bytes *to)
 {
 	struct control_text line = { 0 };
-	bool ok = control_text_printf(&line, "{\"seq\":%" PRIu64 ",\"kind\":\"%s\"", version, kind) && add_bytes(&line, space, key) &&
+	bool ok = control_text_reserve(&line, LINE_FRAME + key.size + (to ? to->size : 0)) && control_text_add(&line, "{\"seq\":", 7) &&
+		  control_text_add_number(&line, version) && control_text_add(&line, ",\"kind\":\"", 9) &&
+		  control_text_add(&line, kind, strlen(kind)) && control_text_add(&line, "\"", 1) && add_bytes(&line, space, key) &&
 		  (!to || add_bytes(&line, "to", *to)) && control_text_add(&line, "}\n", 2);
 	feed_add(m->control->changes, version, ok ? line.data : NULL, line.size);
 	control_text_done(&line);

@@ -1,6 +1,8 @@
 /* JSON piece by piece: see jsontext.h. */
 #include "fs/jsontext.h"
 
+#include <string.h>
+
 /* How many bytes the character at p takes; 0: it is none. (RFC 3629, section 4.) */
 static size_t utf8_size(const uint8_t *p, size_t left)
 {
@@ -25,7 +27,7 @@ static size_t utf8_size(const uint8_t *p, size_t left)
 static bool is_utf8(const uint8_t *p, size_t size)
 {
 	for (size_t at = 0, n; at < size; at += n) {
-		n = utf8_size(p + at, size - at);
+		n = p[at] < 0x80 ? 1 : utf8_size(p + at, size - at);
 		if (n == 0)
 			return false;
 	}
@@ -53,11 +55,13 @@ static bool add_text(struct control_text *out, const uint8_t *p, size_t size)
 bool json_add_bytes(struct control_text *out, const char *name, const void *bytes, size_t size)
 {
 	const uint8_t *p = bytes;
+	size_t name_size = strlen(name);
 	if (size && !is_utf8(p, size)) {
 		bool ok = control_text_printf(out, "\"%s_hex\":\"", name);
 		for (size_t i = 0; i < size && ok; i++)
 			ok = control_text_printf(out, "%02x", p[i]);
 		return ok && control_text_add(out, "\"", 1);
 	}
-	return control_text_printf(out, "\"%s\":\"", name) && (!size || add_text(out, p, size)) && control_text_add(out, "\"", 1);
+	return control_text_reserve(out, name_size + size + sizeof "\"\":\"\"") && control_text_add(out, "\"", 1) &&
+	       control_text_add(out, name, name_size) && control_text_add(out, "\":\"", 3) && (!size || add_text(out, p, size)) && control_text_add(out, "\"", 1);
 }

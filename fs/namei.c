@@ -97,16 +97,18 @@ static int lookup_dir(struct mount *m, const struct place *p, const struct key_b
 {
 	struct store *s = m->store;
 	struct store_entry e;
-	enum store_result r = STORE_NOT_FOUND;
-	bool exists = false;
+	bool exists, is_explicit = false;
 	*out = NULL;
-	if (p->kind == KEYPATH_NAME)
+	/* Its own record is among those that begin so. */
+	enum store_result r = s->calls->prefix_exists(s, STORE_DIRS, key_bytes(prefix), true, &exists);
+	if (r == STORE_OK && exists && p->kind == KEYPATH_NAME) {
 		r = s->calls->get(s, STORE_DIRS, key_bytes(prefix), true, true, &e);
-	bool is_explicit = r == STORE_OK;
-	if (r == STORE_NOT_FOUND)
+		is_explicit = r == STORE_OK;
+		if (r == STORE_NOT_FOUND)
+			r = STORE_OK;
+	}
+	if (r == STORE_OK && !exists)
 		r = s->calls->prefix_exists(s, STORE_USER, key_bytes(prefix), true, &exists);
-	if (r == STORE_OK && !is_explicit && !exists)
-		r = s->calls->prefix_exists(s, STORE_DIRS, key_bytes(prefix), true, &exists);
 	if (r != STORE_OK)
 		return errmap_from_store(r);
 	if (!is_explicit && !exists)
@@ -191,11 +193,35 @@ static int lookup_file(struct mount *m, const struct place *p, struct store_byte
 	return error;
 }
 
+static struct node_missing *missing_place(struct mount *m, const struct node *dir, const char *name, size_t len)
+{
+	/* The ends of names that are made one after the other differ most. */
+	return &m->nodes->missing[(dir->ino + len + (len ? (unsigned char)name[len - 1] : 0)) % NODE_MISSING];
+}
+
+static bool is_missing(struct mount *m, const struct node *dir, const char *name, size_t len, uint64_t changes)
+{
+	const struct node_missing *at = missing_place(m, dir, name, len);
+	return len && at->len == len && at->changes == changes && at->dir_ino == dir->ino && memcmp(at->name, name, len) == 0;
+}
+
+static void note_missing(struct mount *m, const struct node *dir, const char *name, size_t len, uint64_t changes)
+{
+	if (len > NAME_MAX)
+		return;
+	struct node_missing *at = missing_place(m, dir, name, len);
+	at->dir_ino = dir->ino;
+	at->changes = changes;
+	at->len = len;
+	memcpy(at->name, name, len);
+}
+
 int namei_lookup(struct mount *m, struct node *dir, const char *name, struct node **out)
 {
 	struct place p;
 	struct key_buf key = { 0 };
 	size_t len = strlen(name);
+	uint64_t changes = store_changes(m->store); /* before it is looked at */
 	struct node *n = node_find(m, dir, name, len);
 	if (n && expiry_is_due(n)) {
 		dir->children++; /* Keeps it while its child goes. */
@@ -207,6 +233,8 @@ int namei_lookup(struct mount *m, struct node *dir, const char *name, struct nod
 		*out = n;
 		return 0;
 	}
+	if (is_missing(m, dir, name, len, changes))
+		return ENOENT;
 	int error = namei_place_of(m, dir, name, &p);
 	if (!error && p.kind == KEYPATH_BAD)
 		error = ENOENT;
@@ -219,6 +247,8 @@ int namei_lookup(struct mount *m, struct node *dir, const char *name, struct nod
 			key.size--; /* Without its '/' the prefix is the file's key. */
 		error = p.kind == KEYPATH_CHUNK ? ENOENT : lookup_file(m, &p, key_bytes(&key), out);
 	}
+	if (error == ENOENT)
+		note_missing(m, dir, name, len, changes);
 	key_done(&key);
 	return error;
 }

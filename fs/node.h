@@ -17,6 +17,7 @@
 #ifndef WOMBAT_FS_NODE_H
 #define WOMBAT_FS_NODE_H
 
+#include <limits.h>
 #include <pthread.h>
 
 #include "fs/attr.h"
@@ -81,6 +82,14 @@ struct node {
 	char room[NODE_NAME_ROOM];
 };
 
+/* The kernel looks a name up before it has it made, or a file renamed to it: namei_lookup() is asked twice. */
+enum { NODE_MISSING = 4 };
+struct node_missing {
+	uint64_t dir_ino, changes; /* of the store, when it was not there */
+	size_t len;
+	char name[NAME_MAX];
+};
+
 struct node_table {
 	pthread_mutex_t mu;
 	struct node **buckets;
@@ -96,6 +105,7 @@ struct node_table {
 	size_t links_buckets, links_count;
 	bool links_recorded;            /* STORE_LINKS is not empty */
 	bool acls_recorded;             /* some file may have an access control list: acl.h */
+	struct node_missing missing[NODE_MISSING]; /* names that were looked up last and are not there */
 	uint8_t *part;                  /* of a large value that is being read: file_read's */
 	size_t part_capacity;
 };

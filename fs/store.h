@@ -10,6 +10,7 @@
 #ifndef WOMBAT_FS_STORE_H
 #define WOMBAT_FS_STORE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -144,7 +145,11 @@ struct store_calls {
 
 struct store {
 	const struct store_calls *calls;
+	/* Moves on when a change begins and when it has ended, well or not: what was absent is so while the number stays. */
+	atomic_uint_fast64_t changes;
 };
+static inline uint64_t store_changes(struct store *s) { return atomic_load_explicit(&s->changes, memory_order_acquire); }
+static inline void store_note_change(struct store *s) { atomic_fetch_add_explicit(&s->changes, 1, memory_order_acq_rel); }
 
 /* A commit, or a move of one prefix to another with changes. */
 struct store_told {

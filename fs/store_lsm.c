@@ -292,11 +292,13 @@ static enum store_result lsm_commit(struct store *s, const struct store_change *
 			status = add_change(b, &changes[i]);
 	}
 	unsigned flags = durable ? WOMBAT_SYNC : 0;
+	store_note_change(s);
 	struct store_told told = { .changes = changes, .count = count };
 	if (status == WOMBAT_OK && edited)
 		status = commit_edit(edited, b, flags, &told.version);
 	else if (status == WOMBAT_OK)
 		status = wombat_write(db_of(s), b, flags, &told.version);
+	store_note_change(s);
 	wombat_batch_free(b);
 	if (status == WOMBAT_OK) {
 		store_lsm_tell(s, &told);
@@ -404,8 +406,10 @@ static enum store_result lsm_move_prefix(struct store *s, struct store_bytes fro
 	for (size_t i = 0; i < count && status == WOMBAT_OK; i++)
 		status = add_change(b, &changes[i]);
 	struct store_told told = { .changes = changes, .count = count, .from = &from, .to = &to, .exchange = exchange };
+	store_note_change(s);
 	if (status == WOMBAT_OK)
 		status = wombat_write(db_of(s), b, 0, &told.version);
+	store_note_change(s);
 	mover_done(&m);
 	wombat_batch_free(b);
 	if (status == WOMBAT_OK)
@@ -538,35 +542,14 @@ static enum store_result lsm_space(struct store *s, uint64_t *out_total, uint64_
 	return STORE_OK;
 }
 
-static uint64_t option_of(struct store *s, const char *name)
-{
-	char text[64];
-	if (wombat_get_option(db_of(s), name, text, sizeof text) != WOMBAT_OK)
-		return 0;
-	char *end;
-	uint64_t v = strtoull(text, &end, 10);
-	switch (*end) {
-	case 'T':
-		return v << 40;
-	case 'G':
-		return v << 30;
-	case 'M':
-		return v << 20;
-	case 'K':
-		return v << 10;
-	default:
-		return v;
-	}
-}
-
 static uint64_t lsm_max_value_size(struct store *s)
 {
-	return option_of(s, "max_value_size");
+	return wombat_limits(db_of(s)).value_size;
 }
 
 static uint64_t lsm_max_key_size(struct store *s)
 {
-	return option_of(s, "max_key_size");
+	return wombat_limits(db_of(s)).key_size;
 }
 
 static const char *lsm_last_error(struct store *s)

@@ -436,6 +436,7 @@ static enum store_result check_open(const struct store_txn *t)
 /* What failed behind the first of several changes cannot be taken back. */
 static enum store_result end_change(struct store_txn *t, enum wombat_status status)
 {
+	store_note_change(&t->lsm.base);
 	t->broken |= status != WOMBAT_OK;
 	return errmap_store_from_wombat(status);
 }
@@ -452,6 +453,7 @@ static enum store_result txn_commit(struct store *s, const struct store_change *
 		return r;
 	if (out_version)
 		*out_version = 0;
+	store_note_change(s);
 	return end_change(t, apply(t, changes, count));
 }
 
@@ -501,6 +503,7 @@ static enum store_result txn_move_prefix(struct store *s, struct store_bytes fro
 	enum store_result r = check_open(t);
 	if (r != STORE_OK)
 		return r;
+	store_note_change(s);
 	enum wombat_status status = move(t, STORE_USER, from, to, exchange);
 	if (status == WOMBAT_OK)
 		status = move(t, STORE_DIRS, from, to, exchange);
@@ -535,7 +538,9 @@ enum store_result store_txn_commit(struct store *s)
 	enum store_result r = check_open(t);
 	if (r != STORE_OK)
 		return r;
+	store_note_change(t->main);
 	r = errmap_store_from_wombat(wombat_txn_try(t->txn, 0, &version));
+	store_note_change(t->main);
 	if (r != STORE_OK)
 		return r;
 	t->committed = true;

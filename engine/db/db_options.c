@@ -117,6 +117,15 @@ enum wombat_status wombat_set(struct wombat *db, const struct wombat_setting *se
 	return s;
 }
 
+struct wombat_limits wombat_limits(const struct wombat *db)
+{
+	return (struct wombat_limits){
+		/* Relaxed: numbers that nothing else depends on. */
+		.key_size = atomic_load_explicit(&db->live.max_key_size, memory_order_relaxed),
+		.value_size = atomic_load_explicit(&db->live.max_value_size, memory_order_relaxed),
+	};
+}
+
 enum wombat_status wombat_get_option(struct wombat *db, const char *name, char *out_value, size_t cap)
 {
 	const struct option_entry *e = option_find(name);

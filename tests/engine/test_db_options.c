@@ -120,6 +120,7 @@ static void test_effect_on_writes(void **state)
 	assert_ok(db_world_set(&w, "sync_writes", "false"));
 
 	assert_ok(db_world_set(&w, "max_key_size", "16"));
+	assert_true(wombat_limits(w.db).key_size == 16 && wombat_limits(w.db).value_size == UINT64_C(16) << 40);
 	assert_ok(db_world_set(&w, "max_value_size", "3"));
 	assert_status(wombat_put(w.db, WOMBAT_USER, WOMBAT_STR("seventeen letters"), WOMBAT_STR("")), WOMBAT_TOO_BIG);
 	assert_non_null(strstr(wombat_last_error(), "max_key_size"));

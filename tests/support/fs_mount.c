@@ -33,6 +33,19 @@ static enum store_result hold(struct store *s, enum store_space space, struct st
 	return current->hold_result != STORE_OK ? current->hold_result : current->real->hold(s, space, key, out);
 }
 
+static enum store_result get(struct store *s, enum store_space space, struct store_bytes key, bool meta, bool may_block,
+			     struct store_entry *out)
+{
+	current->looks++;
+	return current->real->get(s, space, key, meta, may_block, out);
+}
+
+static enum store_result prefix_exists(struct store *s, enum store_space space, struct store_bytes prefix, bool may_block, bool *out)
+{
+	current->looks++;
+	return current->real->prefix_exists(s, space, prefix, may_block, out);
+}
+
 static uint64_t max_value_size(struct store *s)
 {
 	return current->max_value_size ? current->max_value_size : current->real->max_value_size(s);
@@ -46,6 +59,8 @@ static void start(struct fs_mount *f)
 	f->calls = *f->real;
 	f->calls.commit = commit;
 	f->calls.hold = hold;
+	f->calls.get = get;
+	f->calls.prefix_exists = prefix_exists;
 	f->calls.max_value_size = max_value_size;
 	f->m.store->calls = &f->calls;
 	assert_int_equal(control_init(&f->m), 0);

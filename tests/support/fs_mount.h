@@ -22,6 +22,7 @@ struct fs_mount {
 	enum store_result hold_result;   /* likewise, of reading a whole value */
 	uint64_t max_value_size;        /* 0: the store's own */
 	unsigned commits;               /* that were asked for */
+	unsigned looks;                 /* whether a key or a prefix is there */
 };
 
 /* One at a time. Both assert that all went well. */
