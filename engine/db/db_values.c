@@ -258,7 +258,7 @@ static bool has_ref(void *arg, uint64_t file)
 void db_values_remove_dead(struct wombat *db)
 {
 	struct value_refs live = { 0 };
-	uint64_t flushed;
+	uint64_t flushed, unholds = vlog_unholds(db->values);
 	mutex_lock(&db->state_mu);
 	enum wombat_status s = version_set_live_values(db->versions, &live, &flushed);
 	mutex_unlock(&db->state_mu);
@@ -266,7 +266,7 @@ void db_values_remove_dead(struct wombat *db)
 	if (s == WOMBAT_OK) {
 		struct vlog_counts before, after;
 		vlog_counts(db->values, &before);
-		vlog_remove_dead(db->values, has_ref, &live, flushed);
+		vlog_remove_dead(db->values, has_ref, &live, flushed, unholds);
 		vlog_counts(db->values, &after);
 		if (after.removed_files > before.removed_files)
 			event_log_line(db->log, EVENT_INFO, "value log: removed %" PRIu64 " files of %" PRIu64 " bytes",

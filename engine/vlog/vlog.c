@@ -410,7 +410,16 @@ void vlog_unhold(struct vlog *v)
 {
 	mutex_lock(&v->mu);
 	v->holds--;
+	v->unholds++;
 	mutex_unlock(&v->mu);
+}
+
+uint64_t vlog_unholds(struct vlog *v)
+{
+	mutex_lock(&v->mu);
+	uint64_t unholds = v->unholds;
+	mutex_unlock(&v->mu);
+	return unholds;
 }
 
 void vlog_settle(struct vlog *v, uint64_t sequence)
@@ -435,13 +444,15 @@ static void remove_file(struct vlog *v, struct vlog_file *f)
 	mem_free(f);
 }
 
-void vlog_remove_dead(struct vlog *v, bool (*is_live)(void *arg, uint64_t file), void *arg, uint64_t flushed_sequence)
+void vlog_remove_dead(struct vlog *v, bool (*is_live)(void *arg, uint64_t file), void *arg, uint64_t flushed_sequence,
+		      uint64_t unholds)
 {
 	struct vlog_file *dead = NULL;
 	mutex_lock(&v->mu);
-	for (struct vlog_file **p = &v->files; *p;) {
+	bool may_remove = v->holds == 0 && v->unholds == unholds;
+	for (struct vlog_file **p = &v->files; *p && may_remove;) {
 		struct vlog_file *f = *p;
-		if (v->holds || !f->sealed || f->in_flight || f->pins || f->last_sequence > flushed_sequence || is_live(arg, f->number)) {
+		if (!f->sealed || f->in_flight || f->pins || f->last_sequence > flushed_sequence || is_live(arg, f->number)) {
 			p = &f->next;
 			continue;
 		}

@@ -83,10 +83,14 @@ void vlog_seal(struct vlog *v);
 /* While held no file is removed: for who makes pointers that no version shows yet. */
 void vlog_hold(struct vlog *v);
 void vlog_unhold(struct vlog *v);
+/* How often it was let go of. */
+uint64_t vlog_unholds(struct vlog *v);
 /* As of recovery: all files that are there may be pointed to by changes up to that sequence number. */
 void vlog_settle(struct vlog *v, uint64_t sequence);
-/* Removes the files that nothing can point into: not live, and with all their changes up to `flushed_sequence`. */
-void vlog_remove_dead(struct vlog *v, bool (*is_live)(void *arg, uint64_t file), void *arg, uint64_t flushed_sequence);
+/* Removes the files that nothing can point into: not live, and with all their changes up to `flushed_sequence`; none if the log
+ * was let go of since `unholds`, which was taken before it was looked what is live: what was written meanwhile may be. */
+void vlog_remove_dead(struct vlog *v, bool (*is_live)(void *arg, uint64_t file), void *arg, uint64_t flushed_sequence,
+	uint64_t unholds);
 
 /* Calls `each` with every file that is not appended to any more and has all its changes up to `flushed_sequence`. */
 void vlog_each_settled(struct vlog *v, uint64_t flushed_sequence, void (*each)(void *arg, uint64_t file, uint64_t bytes), void *arg);

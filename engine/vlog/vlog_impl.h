@@ -33,6 +33,7 @@ struct vlog {
 	/* Guarded by it. */
 	struct vlog_file *files, *active; /* active: one of them, or NULL */
 	unsigned holds;
+	uint64_t unholds;
 	bool syncing;                     /* somebody is in vlog_sync, without the lock */
 	struct condition synced;          /* on it */
 	enum wombat_status failed;        /* of the first sync that failed */

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine/db/db.h"
+#include "engine/db/db_impl.h"
 #include "engine/env/env_mem.h"
 #include "engine/env/filename.h"
 #include "tests/support/db_world.h"
@@ -171,6 +171,62 @@ static void test_space_is_reclaimed(void **state)
 	world_open(&w);
 	for (int key = 0; key < KEYS; key++)
 		assert_value(&w, NULL, 1000 + key * 10, SIZE, (uint64_t)key);
+	world_done(&w);
+}
+
+/* ---- A removal that a collection overtakes ---- */
+
+static struct world *overtaken; /* NULL: by none */
+static pthread_t remover;
+
+static void compact_all(struct world *w)
+{
+	const struct wombat_slice none = { NULL, 0 };
+	assert_ok(wombat_compact(w->db, 0, none, none));
+	assert_ok(wombat_wait_idle(w->db));
+}
+
+void __real_vlog_remove_dead(struct vlog *v, bool (*is_live)(void *arg, uint64_t file), void *arg, uint64_t flushed_sequence,
+			     uint64_t unholds);
+void __wrap_vlog_remove_dead(struct vlog *v, bool (*is_live)(void *arg, uint64_t file), void *arg, uint64_t flushed_sequence,
+			     uint64_t unholds);
+/* What is live was looked at already. */
+void __wrap_vlog_remove_dead(struct vlog *v, bool (*is_live)(void *arg, uint64_t file), void *arg, uint64_t flushed_sequence,
+			     uint64_t unholds)
+{
+	struct world *w = overtaken;
+	if (w && pthread_equal(pthread_self(), remover)) {
+		overtaken = NULL;
+		double moved = stat_of(w, "value_log.moved_bytes_total");
+		for (int i = 0; i < 100 && stat_of(w, "value_log.moved_bytes_total") < moved + 50.0 * SIZE; i++)
+			compact_all(w);
+		assert_true(stat_of(w, "value_log.moved_bytes_total") >= moved + 50.0 * SIZE);
+	}
+	__real_vlog_remove_dead(v, is_live, arg, flushed_sequence, unholds);
+}
+
+/* Values that are written anew while it is under way, and are in tables by then, are not taken for dead. */
+static void test_removal_overtaken_by_a_collection(void **state)
+{
+	(void)state;
+	struct world w;
+	world_init(&w);
+	for (int key = 0; key < 200; key++)
+		put(&w, key, SIZE, (uint64_t)key);
+	compact_all(&w);
+	wombat_pause_compaction(w.db);
+	for (int key = 0; key < 200; key++)
+		if (key % 2)
+			assert_ok(wombat_delete(w.db, WOMBAT_USER, key_of(key)));
+	wombat_resume_compaction(w.db);
+	remover = pthread_self();
+	overtaken = &w;
+	db_values_remove_dead(w.db);
+	assert_null(overtaken);
+	for (int key = 0; key < 200; key += 2)
+		assert_value(&w, NULL, key, SIZE, (uint64_t)key);
+	int found = 0;
+	assert_ok(wombat_verify(w.db, note_finding, &found));
 	world_done(&w);
 }
 
@@ -390,7 +446,8 @@ int main(void)
 		cmocka_unit_test(test_writing_beside_a_sync),
 		cmocka_unit_test(test_threshold), cmocka_unit_test(test_without_the_value), cmocka_unit_test(test_in_parts),
 		cmocka_unit_test(test_shared),
-		cmocka_unit_test(test_space_is_reclaimed), cmocka_unit_test(test_files_partly_live_are_collected),
+		cmocka_unit_test(test_space_is_reclaimed), cmocka_unit_test(test_removal_overtaken_by_a_collection),
+		cmocka_unit_test(test_files_partly_live_are_collected),
 		cmocka_unit_test(test_readers_keep_what_they_see), cmocka_unit_test(test_check_finds_damage),
 	};
 	return cmocka_run_group_tests_name("db_values", tests, NULL, NULL);

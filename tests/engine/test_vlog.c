@@ -81,33 +81,36 @@ static void test_life(void **state)
 	struct value_pointer a = append(&v, 1, 1500), b = append(&v, 2, 1500), c = append(&v, 3, 1500);
 	assert_true(a.file == b.file && c.file == a.file + 1);
 	vlog_written(v.log, a.file, 10);
-	vlog_remove_dead(v.log, only, &none, 1000); /* b is not written */
+	vlog_remove_dead(v.log, only, &none, 1000, vlog_unholds(v.log)); /* b is not written */
 	assert_true(file_is_there(&v, a.file));
 	vlog_written(v.log, b.file, 12);
-	vlog_remove_dead(v.log, only, &none, 11); /* the change of b is in a memtable */
+	vlog_remove_dead(v.log, only, &none, 11, vlog_unholds(v.log)); /* the change of b is in a memtable */
 	assert_true(file_is_there(&v, a.file));
-	vlog_remove_dead(v.log, only, &a.file, 1000); /* a table points there */
+	vlog_remove_dead(v.log, only, &a.file, 1000, vlog_unholds(v.log)); /* a table points there */
 	assert_true(file_is_there(&v, a.file));
 	vlog_hold(v.log);
-	vlog_remove_dead(v.log, only, &none, 1000);
+	vlog_remove_dead(v.log, only, &none, 1000, vlog_unholds(v.log));
+	uint64_t before = vlog_unholds(v.log);
 	vlog_unhold(v.log);
 	assert_true(file_is_there(&v, a.file));
+	vlog_remove_dead(v.log, only, &none, 1000, before); /* whoever held it may have made it live since */
+	assert_true(file_is_there(&v, a.file));
 	assert_value(&v, &a, 1); /* its reader is open when it goes */
-	vlog_remove_dead(v.log, only, &none, 12);
+	vlog_remove_dead(v.log, only, &none, 12, vlog_unholds(v.log));
 	assert_false(file_is_there(&v, a.file));
 	struct lru_pin pin = { 0 };
 	struct wombat_slice value;
 	assert_status(vlog_read(v.log, &a, 0, &pin, &value), WOMBAT_CORRUPTION);
 	/* The active one stays, whatever is said of it. */
 	vlog_written(v.log, c.file, 13);
-	vlog_remove_dead(v.log, only, &none, 1000);
+	vlog_remove_dead(v.log, only, &none, 1000, vlog_unholds(v.log));
 	assert_true(file_is_there(&v, c.file));
 	/* After a restart all is settled as of recovery. */
 	values_reopen(&v);
 	vlog_settle(v.log, 20);
-	vlog_remove_dead(v.log, only, &none, 19);
+	vlog_remove_dead(v.log, only, &none, 19, vlog_unholds(v.log));
 	assert_true(file_is_there(&v, c.file));
-	vlog_remove_dead(v.log, only, &none, 20);
+	vlog_remove_dead(v.log, only, &none, 20, vlog_unholds(v.log));
 	assert_false(file_is_there(&v, c.file));
 	struct vlog_counts counts;
 	vlog_counts(v.log, &counts);

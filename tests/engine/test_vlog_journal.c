@@ -229,10 +229,10 @@ static void test_file_stays(void **state)
 	values_open(&v, 1 << 20, 0);
 	put_record(&v, 7);
 	vlog_seal(v.log);
-	vlog_remove_dead(v.log, nothing_lives, NULL, 6);
+	vlog_remove_dead(v.log, nothing_lives, NULL, 6, vlog_unholds(v.log));
 	walk(&v, (struct vlog_position){ 1, 0 }, &f);
 	assert_int_equal(f.count, 1);
-	vlog_remove_dead(v.log, nothing_lives, NULL, 7);
+	vlog_remove_dead(v.log, nothing_lives, NULL, 7, vlog_unholds(v.log));
 	walk(&v, (struct vlog_position){ 1, 0 }, &f);
 	assert_int_equal(f.count, 0);
 	values_done(&v);

@@ -179,12 +179,12 @@ static void test_open_value_keeps_its_file(void **state)
 	struct value_pointer p = append(&v, 1, 50000);
 	append(&v, 2, 10); /* in a file of its own: the first is full */
 	assert_ok(vlog_value_open(v.log, &p, &value));
-	vlog_remove_dead(v.log, none_is_live, NULL, 1000);
+	vlog_remove_dead(v.log, none_is_live, NULL, 1000, vlog_unholds(v.log));
 	assert_ok(vlog_value_read(value, 0, 10, got));
 	values_fill(want, 10, 1);
 	assert_memory_equal(got, want, 10);
 	vlog_value_close(value);
-	vlog_remove_dead(v.log, none_is_live, NULL, 1000);
+	vlog_remove_dead(v.log, none_is_live, NULL, 1000, vlog_unholds(v.log));
 	vlog_counts(v.log, &counts);
 	assert_int_equal(counts.removed_files, 1);
 	assert_status(vlog_value_open(v.log, &p, &value), WOMBAT_CORRUPTION);
