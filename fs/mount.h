@@ -15,6 +15,7 @@ struct store;
 struct node_table;
 struct control_state;
 struct fuse_session;
+struct neighbours;
 struct notifier;
 struct tree;
 
@@ -35,6 +36,7 @@ struct mount_options {
 	atomic_uint commit_idle_ms;  /* changeable; 0: off */
 	atomic_uint commit_age_ms;   /* changeable; 0: off */
 	atomic_uint txn_idle_ms;     /* changeable; 0: off */
+	atomic_uint neighbours;      /* changeable: files; 0: off */
 	unsigned max_threads;        /* service threads */
 	unsigned read_ahead_kb;      /* of the mount's bdi; 0: leave it */
 };
@@ -52,7 +54,7 @@ extern const char *const mount_opcode_name[OP_COUNT]; /* "lookup", ... */
 struct mount_counts {
 	atomic_uint_fast64_t requests[OP_COUNT];
 	atomic_uint_fast64_t errors;
-	atomic_uint_fast64_t bytes_read, bytes_written;
+	atomic_uint_fast64_t bytes_read, bytes_written, neighbours;
 	atomic_uint_fast64_t commits, commit_failures, staged_bytes, staged_files;
 	atomic_uint_fast64_t nodes, open_files, open_dirs;
 };
@@ -66,6 +68,7 @@ struct mount {
 	struct fuse_session *session;
 	struct mount_counts counts;
 	struct notifier *notifier;
+	struct neighbours *neighbours;
 	uint64_t mounted_at_ns;
 	struct tree *trees;      /* what is shown below the control directory; guarded by the lock of `nodes` */
 

@@ -58,6 +58,7 @@ struct node {
 	bool fresh, unlinked;
 	bool data_dirty, attr_dirty;
 	bool ino_recorded;              /* its number is in STORE_INODES */
+	uint32_t cached;                /* the kernel was given all of a file's content, and may have it still: see neighbours.c */
 	uint64_t changes;               /* directories: counts changes of their names */
 	uint64_t asked;                 /* directories: counts what the kernel asked of single names: see dir_grant */
 

@@ -11,6 +11,8 @@
 
 struct notice {
 	struct notice *next;
+	void (*call)(void *arg, bool dropped); /* NULL: the kernel is told */
+	void *arg;
 	uint64_t node;
 	size_t name_len; /* 0: of the inode itself */
 	char name[];
@@ -31,7 +33,9 @@ static pthread_mutex_t start_mu = PTHREAD_MUTEX_INITIALIZER;
 /* What the kernel does not know, it need not forget: no failure is one. */
 static void tell(struct notifier *n, const struct notice *what)
 {
-	if (what->name_len)
+	if (what->call)
+		what->call(what->arg, false);
+	else if (what->name_len)
 		fuse_lowlevel_notify_inval_entry(n->session, what->node, what->name, what->name_len);
 	else
 		fuse_lowlevel_notify_inval_inode(n->session, what->node, 0, 0);
@@ -90,6 +94,15 @@ static struct notifier *notifier_of(struct mount *m)
 	return n;
 }
 
+static void queue(struct notifier *n, struct notice *what)
+{
+	pthread_mutex_lock(&n->mu);
+	*n->end = what;
+	n->end = &what->next;
+	pthread_cond_signal(&n->changed);
+	pthread_mutex_unlock(&n->mu);
+}
+
 static void add(struct mount *m, uint64_t node, const char *name, size_t len)
 {
 	struct notifier *n = notifier_of(mount_outer(m));
@@ -100,11 +113,26 @@ static void add(struct mount *m, uint64_t node, const char *name, size_t len)
 	what->name_len = len;
 	if (len)
 		memcpy(what->name, name, len);
-	pthread_mutex_lock(&n->mu);
-	*n->end = what;
-	n->end = &what->next;
-	pthread_cond_signal(&n->changed);
-	pthread_mutex_unlock(&n->mu);
+	queue(n, what);
+}
+
+bool notify_call(struct mount *m, void (*call)(void *arg, bool dropped), void *arg)
+{
+	struct notifier *n = notifier_of(mount_outer(m));
+	struct notice *what = n ? calloc(1, sizeof *what) : NULL;
+	if (!what)
+		return false;
+	what->call = call;
+	what->arg = arg;
+	queue(n, what);
+	return true;
+}
+
+bool notify_store(struct mount *m, uint64_t inode, const void *data, size_t size)
+{
+	struct fuse_bufvec bytes = FUSE_BUFVEC_INIT(size);
+	bytes.buf[0].mem = (void *)(uintptr_t)data;
+	return m->session && fuse_lowlevel_notify_store(m->session, inode, 0, &bytes, 0) == 0;
 }
 
 void notify_name(struct mount *m, uint64_t directory, const char *name, size_t len)
@@ -131,6 +159,8 @@ void notify_stop(struct mount *m)
 	while (n->first) {
 		struct notice *what = n->first;
 		n->first = what->next;
+		if (what->call)
+			what->call(what->arg, true);
 		free(what);
 	}
 	pthread_cond_destroy(&n->changed);

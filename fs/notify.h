@@ -8,6 +8,7 @@
 #ifndef WOMBAT_FS_NOTIFY_H
 #define WOMBAT_FS_NOTIFY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,6 +20,10 @@ struct notifier;
 void notify_name(struct mount *m, uint64_t directory, const char *name, size_t len);
 /* An inode's attributes and pages: they are asked for again. */
 void notify_inode(struct mount *m, uint64_t inode);
+/* The first bytes of a file, into its pages, at once: by such a call only. False: the kernel does not take them. */
+bool notify_store(struct mount *m, uint64_t inode, const void *data, size_t size);
+/* Calls it from that thread; with `dropped`, from another, when the mount ends before. False: it is never called. */
+bool notify_call(struct mount *m, void (*call)(void *arg, bool dropped), void *arg);
 /* Ends the thread. The session must be unmounted by then, or the kernel might not let go of it. */
 void notify_stop(struct mount *m);
 

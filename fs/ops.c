@@ -13,6 +13,7 @@
 #include "fs/errmap.h"
 #include "fs/expiry.h"
 #include "fs/links.h"
+#include "fs/neighbours.h"
 
 enum { MAX_WRITE = 1 << 20 };
 
@@ -194,6 +195,8 @@ int ops_init(struct mount *m)
 								note_ino, &m->nodes->links_recorded));
 	if (!error)
 		error = acl_load(m);
+	if (!error)
+		error = neighbours_init(m);
 	if (error)
 		node_table_done(m);
 	return error;
@@ -204,6 +207,7 @@ int ops_done(struct mount *m)
 	if (!m->nodes)
 		return 0;
 	expiry_stop(m);
+	neighbours_done(m);
 	pthread_mutex_lock(&m->nodes->mu);
 	int error = file_commit_all(m);
 	ops_close_dirs();

@@ -7,6 +7,7 @@
 
 #include "fs/errmap.h"
 #include "fs/feed.h"
+#include "fs/neighbours.h"
 #include "fs/setid.h"
 
 enum { SMALL_VALUE = 64 << 10 };
@@ -148,6 +149,8 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 			error = file_pin(m, n);
 		if (!error)
 			count_open(m, n, fi);
+		if (!error && !is_writer(fi))
+			neighbours_opened(m, n);
 	}
 	if (error)
 		reply_error(m, req, error);
@@ -203,6 +206,8 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
 	} else {
 		atomic_fetch_add_explicit(&counts_of(m)->bytes_read, got, memory_order_relaxed);
 		fuse_reply_buf(req, (const char *)data, got);
+		if (offset == 0 && got == n->attr.size && !n->staged)
+			neighbours_read(m, n);
 		/* A small value is found again as fast as it is kept, and keeping it would pin a memtable. */
 		if (n->has_held && !n->unlinked && !n->attr.expiry_ns && n->held.value_size <= SMALL_VALUE)
 			node_drop_held(m, n);

@@ -83,6 +83,9 @@ static const struct option_row rows[] = {
 	    "A transaction below .wombat/txn that nobody used for so long is given up; 0: none is. It holds the space of what was "
 	    "changed or deleted since it began." },
 	  KIND_LIVE, AT(txn_idle_ms), 0, DAY_MS },
+	{ { "neighbours", "COUNT", "64", "0..1024", "files", true,
+	    "Files of up to 64 KiB that are put into the page cache ahead when those of a directory are read in order; 0: none." },
+	  KIND_LIVE, AT(neighbours), 0, 1024 },
 	{ { "max_threads", "COUNT", "4", "1..64", "", false,
 	    "Service threads at most; more than one join only for slow requests and under parallel load." },
 	  KIND_NUMBER, AT(max_threads), 1, 64 },
@@ -140,6 +143,7 @@ bool mount_options_init(struct mount_options *o)
 	atomic_init(&o->commit_idle_ms, 5000);
 	atomic_init(&o->commit_age_ms, 60000);
 	atomic_init(&o->txn_idle_ms, 3600000);
+	atomic_init(&o->neighbours, 64);
 	return o->ctldir && o->engine;
 }
 

@@ -55,6 +55,9 @@ per_op read $n 3            # LOOKUP OPEN READ
 per_op read $n 1            # OPEN
 per_op overwrite $n 4       # OPEN (SETATTR) WRITE FLUSH
 remount_db -o noxattr
+ls -l "$mnt/d" >/dev/null
+per_op read $n 1.5          # OPEN: the next files are put into the page cache ahead, unless the machine is too busy for it
+remount_db -o noxattr
 per_op stat $n 1            # LOOKUP
 per_op stat $n 0            # from the kernel's caches
 per_op missing $n 1         # LOOKUP
