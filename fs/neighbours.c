@@ -12,6 +12,7 @@
 #include "fs/errmap.h"
 #include "fs/file.h"
 #include "fs/notify.h"
+#include "fs/service.h"
 
 enum {
 	RUNS = 4,              /* directories that are read at a time */
@@ -44,6 +45,9 @@ struct neighbours {
 	atomic_uint holders;     /* the mount, and jobs that are to come */
 	struct run runs[RUNS];   /* guarded by the mount's lock */
 	unsigned turn;           /* likewise */
+	struct node *putting;    /* likewise: the kernel is given its content just now */
+	pthread_cond_t put;      /* on it */
+	uint8_t content[NEIGHBOUR_BYTES]; /* of a job */
 	uint32_t epoch;          /* likewise: nodes with another number in `cached` are not */
 };
 
@@ -61,6 +65,7 @@ static void release(struct neighbours *all)
 	/* Acquire and release: whoever frees it has seen what the others did. */
 	if (atomic_fetch_sub_explicit(&all->holders, 1, memory_order_acq_rel) != 1)
 		return;
+	pthread_cond_destroy(&all->put);
 	pthread_mutex_destroy(&all->mu);
 	free(all);
 }
@@ -81,6 +86,7 @@ int neighbours_init(struct mount *m)
 	if (!m->neighbours)
 		return ENOMEM;
 	pthread_mutex_init(&m->neighbours->mu, NULL);
+	pthread_cond_init(&m->neighbours->put, NULL);
 	m->neighbours->m = m;
 	m->neighbours->epoch = 1;
 	atomic_init(&m->neighbours->holders, 1);
@@ -123,21 +129,39 @@ static bool is_fit(const struct mount *m, const struct node *n)
 	       n->attr.size && n->attr.size <= NEIGHBOUR_BYTES && !n->attr.expiry_ns;
 }
 
-/* With the lock held. */
+/* With the lock held, but not while the kernel takes it: that may wait for a page, and whoever has the page for us. */
 static bool put_one(struct mount *m, struct node *dir, const char *name, size_t len)
 {
+	struct neighbours *all = m->neighbours;
 	struct node *n = node_find(m, dir, name, len);
 	const uint8_t *data;
 	size_t size;
 	if (!is_fit(m, n) || file_read(m, n, 0, n->attr.size, &data, &size) != 0)
 		return false;
-	bool put = size == n->attr.size && notify_store(m, node_id(m, n), data, size);
+	memcpy(all->content, data, size);
 	node_drop_held(m, n);
-	if (!put)
-		return false;
-	n->cached = m->neighbours->epoch;
-	atomic_fetch_add_explicit(&m->counts.neighbours, 1, memory_order_relaxed);
-	return true;
+	all->putting = n;
+	n->lookups++; /* keeps it */
+	pthread_mutex_unlock(&m->nodes->mu);
+	bool put = notify_store(m, node_id(m, n), all->content, size);
+	pthread_mutex_lock(&m->nodes->mu);
+	all->putting = NULL;
+	pthread_cond_broadcast(&all->put);
+	if (put) {
+		n->cached = all->epoch;
+		atomic_fetch_add_explicit(&m->counts.neighbours, 1, memory_order_relaxed);
+	}
+	n->lookups--;
+	node_release(m, n);
+	return put;
+}
+
+void neighbours_wait(struct mount *m, const struct node *n)
+{
+	if (m->neighbours && m->neighbours->putting == n)
+		service_may_block();
+	while (m->neighbours && m->neighbours->putting == n)
+		pthread_cond_wait(&m->neighbours->put, &m->nodes->mu);
 }
 
 /* Goes on behind the job's position. False: what was read was not in the directory's order. */

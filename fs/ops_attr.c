@@ -9,6 +9,7 @@
 
 #include "fs/acl.h"
 #include "fs/errmap.h"
+#include "fs/neighbours.h"
 #include "fs/notify.h"
 #include "fs/setid.h"
 #include "fs/xattr.h"
@@ -64,6 +65,7 @@ static int setattr(struct mount *m, fuse_req_t req, struct node *n, const struct
 	if (set & FUSE_SET_ATTR_SIZE) {
 		if (to->st_size < 0)
 			return EINVAL;
+		neighbours_wait(m, n);
 		int error = file_resize(m, n, (uint64_t)to->st_size);
 		if (error)
 			return error;

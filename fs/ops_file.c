@@ -139,6 +139,7 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (n->control) {
 		error = control_open(m, n, req, fi);
 	} else {
+		neighbours_wait(m, n);
 		if ((fi->flags & O_ACCMODE) != O_RDONLY || (fi->flags & O_TRUNC))
 			error = tree_check_change(m);
 		if (!error && (fi->flags & O_TRUNC))
