@@ -67,7 +67,7 @@ struct mount {
 	struct control_state *control;
 	struct fuse_session *session;
 	struct mount_counts counts;
-	struct notifier *notifier;
+	struct notifier *notifier, *caller; /* see notify.h */
 	struct neighbours *neighbours;
 	uint64_t mounted_at_ns;
 	struct tree *trees;      /* what is shown below the control directory; guarded by the lock of `nodes` */

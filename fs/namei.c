@@ -202,7 +202,7 @@ static struct node_missing *missing_place(struct mount *m, const struct node *di
 static bool is_missing(struct mount *m, const struct node *dir, const char *name, size_t len, uint64_t changes)
 {
 	const struct node_missing *at = missing_place(m, dir, name, len);
-	return len && at->len == len && at->changes == changes && at->dir_ino == dir->ino && memcmp(at->name, name, len) == 0;
+	return len && at->len == len && at->changes == changes && at->dir == dir && at->dir_ino == dir->ino && memcmp(at->name, name, len) == 0;
 }
 
 static void note_missing(struct mount *m, const struct node *dir, const char *name, size_t len, uint64_t changes)
@@ -210,6 +210,7 @@ static void note_missing(struct mount *m, const struct node *dir, const char *na
 	if (len > NAME_MAX)
 		return;
 	struct node_missing *at = missing_place(m, dir, name, len);
+	at->dir = dir;
 	at->dir_ino = dir->ino;
 	at->changes = changes;
 	at->len = len;

@@ -121,7 +121,7 @@ static int compare(const struct position *a, const struct position *b)
 	return order ? order : (a->size > b->size) - (a->size < b->size);
 }
 
-/* ---- Putting: by the notifier's thread ------------------------------------------------------- */
+/* ---- Putting: by notify_call ------------------------------------------------------- */
 
 static bool is_fit(const struct mount *m, const struct node *n)
 {

@@ -3,8 +3,8 @@
  * asks for them (FUSE_NOTIFY_STORE), so that of a `grep -r`, a tar or an rsync the requests that read are saved.
  *
  * Only what nobody has open is put there, and an OPEN of it, or a change of its size, waits until it is (neighbours_wait): so what
- * is put is not older than what the kernel was told, and no page of it is one that waits for an answer of ours. It is done by the thread that tells it other things
- * (notify.h), which answers no requests, without the mount's lock.
+ * is put is not older than what the kernel was told, and no page of it is one that waits for an answer of ours. A thread of its
+ * own does it (notify_call), which answers no requests, without the mount's lock.
  */
 #ifndef WOMBAT_FS_NEIGHBOURS_H
 #define WOMBAT_FS_NEIGHBOURS_H

@@ -86,6 +86,7 @@ struct node {
 /* The kernel looks a name up before it has it made, or a file renamed to it: namei_lookup() is asked twice. */
 enum { NODE_MISSING = 4 };
 struct node_missing {
+	const struct node *dir; /* and its number then: not followed, it may be gone, or be another's by now */
 	uint64_t dir_ino, changes; /* of the store, when it was not there */
 	size_t len;
 	char name[NAME_MAX];

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 struct notice {
 	struct notice *next;
@@ -24,7 +25,9 @@ struct notifier {
 	pthread_mutex_t mu;
 	pthread_cond_t changed;
 	struct notice *first, **end;  /* guarded by mu */
-	bool stopping;                /* likewise */
+	uint64_t queued, told;        /* likewise: how many so far */
+	pthread_cond_t was_told;      /* on it */
+	bool stopping;                /* guarded by mu */
 };
 
 /* The start of the thread: there is one notifier in a mount. */
@@ -59,8 +62,13 @@ static struct notice *take(struct notifier *n)
 static void *notifier_main(void *arg)
 {
 	struct notifier *n = arg;
-	for (struct notice *what; (what = take(n)) != NULL; free(what))
+	for (struct notice *what; (what = take(n)) != NULL; free(what)) {
 		tell(n, what);
+		pthread_mutex_lock(&n->mu);
+		n->told++;
+		pthread_cond_broadcast(&n->was_told);
+		pthread_mutex_unlock(&n->mu);
+	}
 	return NULL;
 }
 
@@ -73,8 +81,10 @@ static struct notifier *notifier_new(struct fuse_session *session)
 	n->end = &n->first;
 	pthread_mutex_init(&n->mu, NULL);
 	pthread_cond_init(&n->changed, NULL);
+	pthread_cond_init(&n->was_told, NULL);
 	if (pthread_create(&n->thread, NULL, notifier_main, n) == 0)
 		return n;
+	pthread_cond_destroy(&n->was_told);
 	pthread_cond_destroy(&n->changed);
 	pthread_mutex_destroy(&n->mu);
 	free(n);
@@ -82,14 +92,14 @@ static struct notifier *notifier_new(struct fuse_session *session)
 }
 
 /* NULL: there is no kernel to tell, or no memory or thread to do it with, and it stays as it is. */
-static struct notifier *notifier_of(struct mount *m)
+static struct notifier *started(struct mount *m, struct notifier **place)
 {
 	if (!m->session)
 		return NULL;
 	pthread_mutex_lock(&start_mu);
-	if (!m->notifier)
-		m->notifier = notifier_new(m->session);
-	struct notifier *n = m->notifier;
+	if (!*place)
+		*place = notifier_new(m->session);
+	struct notifier *n = *place;
 	pthread_mutex_unlock(&start_mu);
 	return n;
 }
@@ -99,13 +109,15 @@ static void queue(struct notifier *n, struct notice *what)
 	pthread_mutex_lock(&n->mu);
 	*n->end = what;
 	n->end = &what->next;
+	n->queued++;
 	pthread_cond_signal(&n->changed);
 	pthread_mutex_unlock(&n->mu);
 }
 
 static void add(struct mount *m, uint64_t node, const char *name, size_t len)
 {
-	struct notifier *n = notifier_of(mount_outer(m));
+	m = mount_outer(m);
+	struct notifier *n = started(m, &m->notifier);
 	struct notice *what = n ? calloc(1, sizeof *what + len + 1) : NULL;
 	if (!what)
 		return;
@@ -118,7 +130,8 @@ static void add(struct mount *m, uint64_t node, const char *name, size_t len)
 
 bool notify_call(struct mount *m, void (*call)(void *arg, bool dropped), void *arg)
 {
-	struct notifier *n = notifier_of(mount_outer(m));
+	m = mount_outer(m);
+	struct notifier *n = started(m, &m->caller);
 	struct notice *what = n ? calloc(1, sizeof *what) : NULL;
 	if (!what)
 		return false;
@@ -145,12 +158,28 @@ void notify_inode(struct mount *m, uint64_t inode)
 	add(m, inode, NULL, 0);
 }
 
-void notify_stop(struct mount *m)
+void notify_wait(struct mount *m)
 {
+	m = mount_outer(m);
+	pthread_mutex_lock(&start_mu);
 	struct notifier *n = m->notifier;
+	pthread_mutex_unlock(&start_mu);
 	if (!n)
 		return;
-	m->notifier = NULL;
+	struct timespec until;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec++;
+	pthread_mutex_lock(&n->mu);
+	uint64_t all = n->queued;
+	while (n->told < all && pthread_cond_timedwait(&n->was_told, &n->mu, &until) == 0)
+		;
+	pthread_mutex_unlock(&n->mu);
+}
+
+static void stop(struct notifier *n)
+{
+	if (!n)
+		return;
 	pthread_mutex_lock(&n->mu);
 	n->stopping = true;
 	pthread_cond_signal(&n->changed);
@@ -163,7 +192,16 @@ void notify_stop(struct mount *m)
 			what->call(what->arg, true);
 		free(what);
 	}
+	pthread_cond_destroy(&n->was_told);
 	pthread_cond_destroy(&n->changed);
 	pthread_mutex_destroy(&n->mu);
 	free(n);
+}
+
+void notify_stop(struct mount *m)
+{
+	struct notifier *notifier = m->notifier, *caller = m->caller;
+	m->notifier = m->caller = NULL;
+	stop(notifier);
+	stop(caller);
 }

@@ -22,9 +22,13 @@ void notify_name(struct mount *m, uint64_t directory, const char *name, size_t l
 void notify_inode(struct mount *m, uint64_t inode);
 /* The first bytes of a file, into its pages, at once: by such a call only. False: the kernel does not take them. */
 bool notify_store(struct mount *m, uint64_t inode, const void *data, size_t size);
-/* Calls it from that thread; with `dropped`, from another, when the mount ends before. False: it is never called. */
+/* Calls it from a second such thread, one call after the other, so that nothing that is told waits for it; with `dropped`, from
+ * another, when the mount ends before. False: it is never called. */
 bool notify_call(struct mount *m, void (*call)(void *arg, bool dropped), void *arg);
-/* Ends the thread. The session must be unmounted by then, or the kernel might not let go of it. */
+/* Returns when all was told that was to be told before the call, or after a second: the kernel may need a lock for it that a request
+ * holds which waits for us. Not with the mount's lock held. */
+void notify_wait(struct mount *m);
+/* Ends the threads. The session must be unmounted by then, or the kernel might not let go of it. */
 void notify_stop(struct mount *m);
 
 #endif

@@ -299,4 +299,6 @@ void refresh_apply(struct refresh *r)
 	for (size_t i = r->count; i-- > 0;)
 		if (r->keys[i].space != STORE_LINKS && r->keys[i].existed)
 			refresh_above(m, &r->keys[i]);
+	/* What was found missing meanwhile was so below numbers that directories had before. */
+	store_note_change(m->store);
 }

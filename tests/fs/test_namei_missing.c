@@ -42,10 +42,19 @@ static void test_asked_again(void **state)
 	/* Another directory's is another name. */
 	struct node *d;
 	assert_int_equal(namei_make(&f->m, root, "d", S_IFDIR | 0755, 0, NULL, who, &d), 0);
+	d->lookups++;
 	assert_int_equal(look(f, root, "a"), ENOENT);
 	looks = f->looks;
 	assert_int_equal(look(f, d, "a"), ENOENT);
 	assert_true(f->looks > looks);
+	/* Also when it has got the number that the other one had. */
+	put(f->m.store, "d/b");
+	assert_int_equal(look(f, root, "b"), ENOENT);
+	uint64_t ino = d->ino;
+	d->ino = root->ino;
+	assert_int_equal(look(f, d, "b"), 0);
+	d->ino = ino;
+	d->lookups--;
 	node_release(&f->m, d);
 }
 

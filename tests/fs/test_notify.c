@@ -2,6 +2,7 @@
  * fs/notify over the wire: what is told comes in order, as the kernel knows it, from a thread of its own; without a
  * session there is nobody to tell, and an end with much untold leaves nothing behind.
  */
+#include <poll.h>
 #include <string.h>
 
 #include "fs/notify.h"
@@ -46,10 +47,27 @@ static void test_in_order(void **state)
 	}
 }
 
+/* Whoever waits finds all of it told. */
+static void test_wait(void **state)
+{
+	struct fuse_wire *w = *state;
+	for (uint64_t round = 1; round < 50; round++) {
+		for (uint64_t i = 0; i < 10; i++)
+			notify_inode(&w->m, round + i);
+		notify_wait(&w->m);
+		for (uint64_t i = 0; i < 10; i++) {
+			struct pollfd there = { .fd = w->fd, .events = POLLIN };
+			assert_int_equal(poll(&there, 1, 0), 1);
+			check_inode(w, round + i);
+		}
+	}
+}
+
 static void test_nobody_to_tell(void **state)
 {
 	struct mount m = { .mounted_at_ns = 1 };
 	(void)state;
+	notify_wait(&m);
 	notify_name(&m, 1, "name", 4);
 	notify_inode(&m, 1);
 	assert_null(m.notifier);
@@ -69,7 +87,7 @@ static void test_ends_with_notices_untold(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_in_order), cmocka_unit_test(test_nobody_to_tell), TEST(test_ends_with_notices_untold),
+		TEST(test_in_order), TEST(test_wait), cmocka_unit_test(test_nobody_to_tell), TEST(test_ends_with_notices_untold),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
