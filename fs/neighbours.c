@@ -121,12 +121,13 @@ static int compare(const struct position *a, const struct position *b)
 	return order ? order : (a->size > b->size) - (a->size < b->size);
 }
 
-/* ---- Putting: by notify_call ------------------------------------------------------- */
+/* ---- Putting: by notify_call ----------------------------------------------------------------- */
 
 static bool is_fit(const struct mount *m, const struct node *n)
 {
-	return n && S_ISREG(n->attr.mode) && n->lookups && !n->opens && n->cached != m->neighbours->epoch && !n->staged && !n->fresh && !n->unlinked &&
-	       n->attr.size && n->attr.size <= NEIGHBOUR_BYTES && !n->attr.expiry_ns;
+	if (!n || !S_ISREG(n->attr.mode) || n->attr.size == 0 || n->attr.size > NEIGHBOUR_BYTES || n->attr.expiry_ns)
+		return false;
+	return n->lookups && !n->opens && !n->staged && !n->fresh && !n->unlinked && n->cached != m->neighbours->epoch;
 }
 
 /* With the lock held, but not while the kernel takes it: that may wait for a page, and whoever has the page for us. */

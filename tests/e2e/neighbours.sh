@@ -7,12 +7,12 @@ command -v jq >/dev/null || skip "there is no jq"
 cat >"$dir/beside.py" <<'PY'
 """Writers that give files ascending versions, in several ways, beside readers that go through them in order. Shared between the
 processes: of each file the version that is being written and the last that was written and closed."""
-import mmap, os, random, struct, sys, time
+import mmap, os, random, sys, time
 d, seconds, seed = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
 FILES, WRITERS, READERS = 120, 2, 2
-shared = mmap.mmap(-1, 8 * FILES * 2 + 8)
-def get(i, acked): return struct.unpack_from("<Q", shared, 8 * (2 * i + acked))[0]
-def put(i, acked, v): struct.pack_into("<Q", shared, 8 * (2 * i + acked), v)
+shared = memoryview(mmap.mmap(-1, 8 * FILES * 2)).cast("Q") # each number is read and written at once
+def get(i, acked): return shared[2 * i + acked]
+def put(i, acked, v): shared[2 * i + acked] = v
 def path(i): return f"{d}/f{i:03d}"
 def content(v): return (b"%010d" % v) * 30
 def write(i, v, how):
