@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/errmap.h"
 #include "fs/file.h"
 #include "fs/notify.h"
 #include "fs/service.h"

@@ -1,12 +1,11 @@
 /*
- * `wombat check`: reads a whole database that nobody has open for writing and says what it found; and the same for the state of one that
- * is open (wombat_verify).
+ * `wombat check`: reads a whole database that nobody has open for writing and says what it found; and the same for the
+ * state of one that is open (wombat_verify).
  *
  * In this order: lock, configuration, manifest, then (when the manifest can be read) every table it names - all
  * checksums, order within and between blocks, counts, the values that it points to - and that the tables of a level do
- * not overlap; then the
- * write-ahead log, by a replay that changes nothing. One finding does not keep it from looking on. If there was none, the
- * database is opened for reading and its values in extents are looked at.
+ * not overlap; then the write-ahead log, by a replay that changes nothing. One finding does not keep it from looking on.
+ * If there was none, the database is opened for reading and its values in extents are looked at.
  */
 #include <inttypes.h>
 #include <stdarg.h>

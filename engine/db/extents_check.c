@@ -52,13 +52,14 @@ static enum wombat_status records_new(struct wombat *db, const struct wombat_sna
 static enum wombat_status find_owner(struct wombat *db, const struct wombat_snapshot *snapshot, const struct extents_fault *f,
 				     bool *out)
 {
-	struct buf key = { 0 }, owner = { 0 }, behind = { 0 };
+	struct buf owner = { 0 }, behind = { 0 };
 	struct wombat_iter *it = NULL;
-	enum wombat_status s = buf_append_byte(&key, (uint8_t)f->keyspace);
-	if (s == WOMBAT_OK)
-		s = buf_append(&key, f->key.data, f->key.size);
-	if (s == WOMBAT_OK)
-		s = owner_key_make(f->id, buf_slice(&key), &owner);
+	struct db_key key;
+	enum wombat_status s = db_key_init(&key, f->keyspace, f->key);
+	if (s != WOMBAT_OK)
+		return s;
+	s = owner_key_make(f->id, key.slice, &owner);
+	db_key_done(&key);
 	if (s == WOMBAT_OK)
 		s = buf_append(&behind, owner.data, owner.size);
 	if (s == WOMBAT_OK)
@@ -70,7 +71,6 @@ static enum wombat_status find_owner(struct wombat *db, const struct wombat_snap
 		s = wombat_iter_status(it);
 	}
 	wombat_iter_free(it);
-	buf_done(&key);
 	buf_done(&owner);
 	buf_done(&behind);
 	return s;

@@ -19,17 +19,16 @@ struct mending {
 static enum wombat_status own_again(struct wombat *db, const struct extents_fault *f)
 {
 	struct placed_batch out = { .count = 0 };
-	struct buf key = { 0 };
+	struct db_key key;
 	uint64_t sequence = 0;
-	enum wombat_status s = buf_append_byte(&key, (uint8_t)f->keyspace);
-	if (s == WOMBAT_OK)
-		s = buf_append(&key, f->key.data, f->key.size);
-	if (s == WOMBAT_OK)
-		s = extents_place_owner(&out, f->id, buf_slice(&key), false);
+	enum wombat_status s = db_key_init(&key, f->keyspace, f->key);
+	if (s != WOMBAT_OK)
+		return s;
+	s = extents_place_owner(&out, f->id, key.slice, false);
+	db_key_done(&key);
 	if (s == WOMBAT_OK)
 		s = db_write_placed(db, &out, 0, NULL, &sequence);
 	db_place_done(db, &out, sequence);
-	buf_done(&key);
 	return s;
 }
 
