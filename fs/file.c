@@ -12,6 +12,7 @@
 enum {
 	STAGE_MAX = 1 << 20, /* a file that grows beyond it is written to the store in parts */
 	EDIT_MIN = 64 << 10, /* a stored file that is larger is changed in parts */
+	HOLD_NS = 100000000, /* commit=write: what was emptied waits for the write that follows */
 };
 
 /* ---- Reading ------------------------------------------------------------------------------- */
@@ -537,7 +538,9 @@ static bool is_due(struct mount *m, const struct node *n, int64_t now)
 {
 	int64_t idle = (int64_t)atomic_load_explicit(&m->options.commit_idle_ms, memory_order_relaxed) * 1000000;
 	int64_t age = (int64_t)atomic_load_explicit(&m->options.commit_age_ms, memory_order_relaxed) * 1000000;
-	return (idle && now - n->written_ns >= idle) || (age && now - n->dirty_since_ns >= age);
+	/* Contents wait only where a file was emptied or made, for the first write. */
+	bool held = m->options.commit_write && n->data_dirty;
+	return (held && now - n->written_ns >= HOLD_NS) || (idle && now - n->written_ns >= idle) || (age && now - n->dirty_since_ns >= age);
 }
 
 void file_commit_due(struct mount *m)

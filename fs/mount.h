@@ -25,6 +25,7 @@ struct mount_options {
 	bool allow_other, default_permissions, noxattr;
 	bool log_syslog;
 	bool writeback_cache;
+	bool commit_write;           /* each write is a commit, and opens are not told; otherwise closes are commits */
 	bool have_uid, have_gid, have_umask;
 	uid_t uid;                   /* owner of what has no stored owner; default: the daemon's */
 	gid_t gid;

@@ -418,7 +418,7 @@ int namei_keep_content(struct mount *m, struct node *n)
 {
 	const uint8_t *data;
 	size_t size;
-	if (!n->opens || n->staged || n->fresh || !S_ISREG(n->attr.mode))
+	if (!node_is_used(n) || n->staged || n->fresh || !S_ISREG(n->attr.mode))
 		return 0;
 	return file_read(m, n, 0, 0, &data, &size); /* pins the value */
 }

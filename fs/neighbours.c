@@ -305,7 +305,8 @@ static struct run *run_of(struct mount *m, const struct node *n, const struct po
 static bool is_watched(const struct mount *m, const struct node *n)
 {
 	return m->neighbours && n->parent && n->kind == KEYPATH_NAME && n->parent->kind == KEYPATH_NAME &&
-	       atomic_load_explicit(&m->options.neighbours, memory_order_relaxed) && !m->options.writeback_cache;
+	       atomic_load_explicit(&m->options.neighbours, memory_order_relaxed) && !m->options.writeback_cache &&
+	       !m->options.commit_write;
 }
 
 void neighbours_opened(struct mount *m, const struct node *n)

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "fs/control_handle.h"
 #include "fs/expiry.h"
 #include "fs/links.h"
 
@@ -349,9 +350,25 @@ static void unlist_orphan(struct node_table *t, struct node *n)
 bool node_is_orphan_ino(const struct mount *m, uint64_t ino)
 {
 	for (const struct node *n = m->nodes->orphans; n; n = n->fresh_next)
-		if (n->ino == ino && n->opens)
+		if (n->ino == ino && node_is_used(n))
 			return true;
 	return false;
+}
+
+struct node *node_new_nameless(struct mount *m, uint64_t ino, mode_t mode)
+{
+	struct node *n = calloc(1, sizeof *n);
+	if (!n)
+		return NULL;
+	n->mount = m;
+	n->name = n->room;
+	n->ino = ino;
+	n->attr.mode = mode;
+	n->unlinked = true;
+	list_orphan(m->nodes, n);
+	m->nodes->live++;
+	atomic_fetch_add_explicit(&mount_outer(m)->counts.nodes, 1, memory_order_relaxed);
+	return n;
 }
 
 void node_unlink(struct mount *m, struct node *n)
@@ -377,6 +394,7 @@ static void free_node(struct mount *m, struct node *n)
 	links_forget(m, n);
 	node_drop_stage(m, n);
 	node_drop_held(m, n);
+	control_handle_free(m, n->handle);
 	attr_done(&n->attr);
 	free_name(n);
 	free(n);

@@ -25,6 +25,7 @@
 #include "fs/store.h"
 
 struct control_entry;
+struct control_handle;
 struct expiry;
 struct links;
 
@@ -53,6 +54,7 @@ struct node {
 	uint64_t ino;
 	struct attr attr;
 	const struct control_entry *control; /* of `.wombat/` */
+	struct control_handle *handle;  /* of a control file, where opens are not told */
 
 	bool explicit_dir;              /* a directory with a record */
 	bool fresh, unlinked;
@@ -123,6 +125,8 @@ static inline struct node *node_of(struct mount *m, uint64_t id)
 {
 	return id == 1 ? &mount_outer(m)->nodes->root : (struct node *)(uintptr_t)id;
 }
+/* Whether somebody may have it open: where opens are not told, as long as the kernel knows it. */
+static inline bool node_is_used(const struct node *n) { return n->opens || (n->lookups && n->mount->options.commit_write); }
 static inline bool node_is_dir(const struct node *n) { return S_ISDIR(n->attr.mode); }
 
 /* The live node of that name, not counted; NULL: none. */
@@ -137,6 +141,8 @@ void node_drop_name(struct mount *m, struct node *name);
 /* A new one, in the table, with nothing but its name and default number. NULL: no memory. */
 struct node *node_new(struct mount *m, struct node *parent, const char *name, size_t len, enum keypath_kind kind,
 	const uint8_t *part, size_t part_len, bool directory);
+/* One without a name, to be found by nobody: it goes with the kernel's last reference. NULL: no memory. */
+struct node *node_new_nameless(struct mount *m, uint64_t ino, mode_t mode);
 /* Frees it if nothing keeps it, and then its parent likewise. */
 void node_release(struct mount *m, struct node *n);
 /* Takes its name away. While it is open its number stays its own. */

@@ -10,10 +10,12 @@
 #include <string.h>
 
 #include "fs/acl.h"
+#include "fs/control_handle.h"
 #include "fs/errmap.h"
 #include "fs/expiry.h"
 #include "fs/links.h"
 #include "fs/neighbours.h"
+#include "fs/notify.h"
 
 enum { MAX_WRITE = 1 << 20 };
 
@@ -28,7 +30,9 @@ static void control_stat(struct mount *m, const struct node *n, struct stat *out
 					  .tv_nsec = (long)(m->mounted_at_ns % 1000000000u) };
 	out->st_atim = out->st_ctim = out->st_mtim;
 	struct control_text text = { 0 };
-	if (e->stream)
+	if (n->handle)
+		out->st_size = (off_t)control_handle_size(m, n->handle);
+	else if (e->stream)
 		out->st_size = (off_t)e->stream->size(m);
 	else if (n->opens)
 		out->st_size = (off_t)n->attr.size;
@@ -81,6 +85,24 @@ void ops_reply_entry(fuse_req_t req, const struct node *dir, struct node *n)
 	}
 }
 
+/* Opens are not told, so each look-up gets what an open would, in a node of its own. The kernel gives up the name at once, and so the
+ * node at the file's last close. */
+static int look_up_document(struct mount *m, const struct node *dir, const struct control_entry *e, struct node **out)
+{
+	struct node *n = node_new_nameless(m, CONTROL_INO + e->id, e->mode);
+	if (!n)
+		return ENOMEM;
+	n->control = e;
+	int error = control_handle_new(m, e, true, &n->handle);
+	if (error) {
+		node_release(m, n);
+		return error;
+	}
+	notify_name(m, node_id(m, dir), e->name, strlen(e->name));
+	*out = n;
+	return 0;
+}
+
 int ops_control_lookup(struct mount *m, struct node *dir, const char *name, struct node **out)
 {
 	if (dir->control && dir->control->dir)
@@ -89,6 +111,8 @@ int ops_control_lookup(struct mount *m, struct node *dir, const char *name, stru
 	size_t len = strlen(name);
 	if (!e)
 		return ENOENT;
+	if (m->options.commit_write && S_ISREG(e->mode))
+		return look_up_document(m, dir, e, out);
 	*out = node_find(m, dir, name, len);
 	if (*out)
 		return 0;
@@ -116,6 +140,9 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	};
 	for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++)
 		conn->want |= conn->capable & wanted[i];
+	/* Where opens are not told, an O_TRUNC would not be either. */
+	if (m->options.commit_write)
+		conn->want &= ~(unsigned)FUSE_CAP_ATOMIC_O_TRUNC;
 	conn->want &= ~(unsigned)(FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_SPLICE_READ | FUSE_CAP_HANDLE_KILLPRIV);
 	/* What a maker's umask takes is said by the directory's default list, if it has one: fs/acl.c. */
 	conn->want |= conn->capable & FUSE_CAP_DONT_MASK;

@@ -81,8 +81,12 @@ static int setattr(struct mount *m, fuse_req_t req, struct node *n, const struct
 		setid_clear_for_owner(n, true); /* a chown of nothing, and what else changes only these bits */
 	set_times(n, to, set);
 	node_mark_attr(m, n);
+	if (!(set & FUSE_SET_ATTR_SIZE))
+		return 0;
+	if (m->options.commit_write)
+		return to->st_size ? file_commit(m, n) : 0; /* what is emptied waits for the write that follows */
 	/* truncate(2) has no close that would commit it. */
-	return (set & FUSE_SET_ATTR_SIZE) && !fi && !n->writers ? file_commit(m, n) : 0;
+	return !fi && !n->writers ? file_commit(m, n) : 0;
 }
 
 /* EPERM (control directory, chunk of a long name), EINVAL, EFBIG, ENOSPC. */

@@ -281,9 +281,15 @@ static void control_readdirplus(fuse_req_t req, const struct control_entry *c, s
 		struct fuse_entry_param p = { .attr = { .st_ino = CONTROL_INO, .st_mode = S_IFDIR } };
 		const char *name = at == 0 ? "." : "..";
 		struct node *n = NULL;
-		if (at >= 2) {
-			const struct control_entry *child = c->children[at - 2];
-			if (!child || ops_control_lookup(m, dir, child->name, &n))
+		const struct control_entry *child = at < 2 ? NULL : c->children[at - 2];
+		if (at >= 2 && !child)
+			return;
+		if (child && m->options.commit_write && S_ISREG(child->mode)) {
+			/* A look at the name makes its document. */
+			name = child->name;
+			p.attr = (struct stat){ .st_ino = CONTROL_INO + child->id, .st_mode = child->mode };
+		} else if (child) {
+			if (ops_control_lookup(m, dir, child->name, &n))
 				return;
 			name = child->name;
 			ops_fill_entry(n, &p);

@@ -5,20 +5,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "fs/control_handle.h"
 #include "fs/errmap.h"
-#include "fs/feed.h"
 #include "fs/neighbours.h"
 #include "fs/setid.h"
 
 enum { SMALL_VALUE = 64 << 10 };
-
-/* What an open control file reads: its document as of the open. */
-struct control_handle {
-	struct control_text text;
-	/* Of one that goes on: where its reader is, and in the lines that were fetched for it. */
-	struct feed_reader reader;
-	size_t at;
-};
 
 /* What a descriptor is for is kept in its handle: FLUSH comes without the flags of open(2). */
 enum { HANDLE_READER, HANDLE_WRITER };
@@ -54,12 +46,11 @@ static void end_open(struct mount *m, struct node *n, const struct fuse_file_inf
 	node_release(m, n);
 }
 
-static int control_create(struct mount *m, struct node *dir, const char *name, mode_t mode, fuse_req_t req, struct node **out)
+/* With commit=write opens and closes are not told: the kernel asks the first time, and no more. */
+static void ask_no_more(struct mount *m, fuse_req_t req)
 {
-	const struct control_dir *d = dir->control->dir;
-	int error = ops_check_control(m, dir, d && d->create, req);
-	struct caller who = caller_of(req);
-	return error ? error : d->create(m, dir, name, mode & ~(who.umask & 0777), who.uid, who.gid, out);
+	fuse_reply_err(req, ENOSYS);
+	leave(m);
 }
 
 /* EPERM, EEXIST, EINVAL, ENAMETOOLONG. The file is built out of sight until its first close or fsync. */
@@ -68,10 +59,11 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	struct mount *m = enter(req, OP_CREATE);
 	struct node *dir = node_at(&m, parent), *n;
 	struct fuse_entry_param e;
-	mode = (mode & 07777) | S_IFREG;
-	int error = dir->control ? control_create(m, dir, name, mode, req, &n) : ops_check_names(m, dir, name);
-	if (!error && !dir->control)
-		error = namei_create(m, dir, name, mode, caller_of(req), &n);
+	if (m->options.commit_write) {
+		ask_no_more(m, req); /* but make files by MKNOD */
+		return;
+	}
+	int error = ops_create(m, dir, name, (mode & 07777) | S_IFREG, req, &n);
 	if (error) {
 		reply_error(m, req, error);
 		leave(m);
@@ -87,32 +79,28 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	leave(m);
 }
 
-static int control_open_document(struct mount *m, struct node *n, const struct fuse_file_info *fi, struct control_handle *h)
+static struct control_handle *handle_of(const struct node *n, const struct fuse_file_info *fi)
 {
-	int error = (fi->flags & O_ACCMODE) != O_WRONLY && n->control->render ? control_read(m, n->control, &h->text) : 0;
-	if (!error && h->text.size)
-		n->attr.size = h->text.size;
-	return error;
+	return n->handle ? n->handle : (struct control_handle *)(uintptr_t)fi->fh;
 }
 
-static int control_open_stream(struct mount *m, const struct node *n, fuse_req_t req, struct fuse_file_info *fi,
-			       struct control_handle *h)
+/* Who may follow what others do. */
+static int check_stream(struct mount *m, const struct node *n, fuse_req_t req)
 {
-	int error = control_check_owner(m, n->control->name, fuse_req_ctx(req)->uid);
-	fi->nonseekable = 1;
-	return error ? error : n->control->stream->open(m, &h->reader);
+	return n->control->stream ? control_check_owner(m, n->control->name, fuse_req_ctx(req)->uid) : 0;
 }
 
 static int control_open(struct mount *m, struct node *n, fuse_req_t req, struct fuse_file_info *fi)
 {
-	struct control_handle *h = calloc(1, sizeof *h);
-	if (!h)
-		return ENOMEM;
-	int error = n->control->stream ? control_open_stream(m, n, req, fi, h) : control_open_document(m, n, fi, h);
-	if (error) {
-		free(h);
+	struct control_handle *h = NULL;
+	int error = check_stream(m, n, req);
+	if (!error && (n->control->stream || ((fi->flags & O_ACCMODE) != O_WRONLY && n->control->render)))
+		error = control_handle_new(m, n->control, false, &h);
+	if (error)
 		return error;
-	}
+	if (h && !n->control->stream && control_handle_size(m, h))
+		n->attr.size = control_handle_size(m, h);
+	fi->nonseekable = n->control->stream != NULL;
 	fi->fh = (uint64_t)(uintptr_t)h;
 	fi->direct_io = 1;
 	n->opens++;
@@ -121,11 +109,7 @@ static int control_open(struct mount *m, struct node *n, fuse_req_t req, struct 
 
 static void control_release(struct mount *m, struct node *n, struct fuse_file_info *fi)
 {
-	struct control_handle *h = (struct control_handle *)(uintptr_t)fi->fh;
-	if (n->control->stream)
-		n->control->stream->close(m);
-	control_text_done(&h->text);
-	free(h);
+	control_handle_free(m, handle_of(n, fi));
 	n->opens--;
 	node_release(m, n);
 }
@@ -136,6 +120,10 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct mount *m = enter(req, OP_OPEN);
 	struct node *n = node_at(&m, ino);
 	int error = 0;
+	if (m->options.commit_write) {
+		ask_no_more(m, req);
+		return;
+	}
 	if (n->control) {
 		error = control_open(m, n, req, fi);
 	} else {
@@ -160,34 +148,19 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	leave(m);
 }
 
-/* The next lines, whatever the offset is. */
-static void stream_read_reply(struct mount *m, fuse_req_t req, const struct control_stream *s, struct control_handle *h, size_t size)
+static void control_read_reply(struct mount *m, fuse_req_t req, const struct node *n, const struct fuse_file_info *fi, size_t size,
+			       off_t offset)
 {
-	int error = 0;
-	if (h->at == h->text.size) {
-		h->at = h->text.size = 0;
-		error = s->read(m, &h->reader, &h->text);
-	}
-	size_t n = h->text.size - h->at < size ? h->text.size - h->at : size;
-	if (error && n == 0) {
+	struct control_handle *h = handle_of(n, fi);
+	const char *data = NULL;
+	size_t got = 0;
+	int error = n->handle ? check_stream(m, n, req) : 0;
+	if (!error && h)
+		error = control_handle_read(m, h, (uint64_t)offset, size, &data, &got);
+	if (error)
 		reply_error(m, req, error);
-		return;
-	}
-	fuse_reply_buf(req, h->text.data ? h->text.data + h->at : NULL, n);
-	h->at += n;
-}
-
-static void control_read_reply(struct mount *m, fuse_req_t req, const struct control_entry *e, const struct fuse_file_info *fi,
-			       size_t size, off_t offset)
-{
-	struct control_handle *h = (struct control_handle *)(uintptr_t)fi->fh;
-	if (e->stream) {
-		stream_read_reply(m, req, e->stream, h, size);
-		return;
-	}
-	size_t at = (size_t)offset < h->text.size ? (size_t)offset : h->text.size;
-	size_t n = h->text.size - at < size ? h->text.size - at : size;
-	fuse_reply_buf(req, h->text.data ? h->text.data + at : NULL, n);
+	else
+		fuse_reply_buf(req, data, got);
 }
 
 void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
@@ -197,7 +170,7 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
 	const uint8_t *data;
 	size_t got;
 	if (n->control) {
-		control_read_reply(m, req, n->control, fi, size, offset);
+		control_read_reply(m, req, n, fi, size, offset);
 		leave(m);
 		return;
 	}
@@ -214,6 +187,13 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
 			node_drop_held(m, n);
 	}
 	leave(m);
+}
+
+/* The end of what changed a file's content. With commit=write that is the commit; else nothing fails. */
+static int content_changed(struct mount *m, fuse_req_t req, struct node *n)
+{
+	setid_content_changed(req, n);
+	return m->options.commit_write ? file_commit(m, n) : 0;
 }
 
 /* EFBIG, ENOMEM, EIO; for control files what the line deserves. */
@@ -235,7 +215,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
 	if (!error)
 		error = file_write(m, n, data, size, (uint64_t)offset, fi->flags & O_APPEND);
 	if (!error)
-		setid_content_changed(req, n);
+		error = content_changed(m, req, n);
 	if (error) {
 		reply_error(m, req, error);
 	} else {
@@ -250,8 +230,11 @@ void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct mount *m = enter(req, OP_FLUSH);
 	struct node *n = node_at(&m, ino);
-	int error = n->control || !is_writer(fi) || !n->data_dirty ? 0 : file_commit(m, n);
-	reply_error(m, req, error);
+	if (m->options.commit_write) {
+		ask_no_more(m, req);
+		return;
+	}
+	reply_error(m, req, n->control || !is_writer(fi) || !n->data_dirty ? 0 : file_commit(m, n));
 	leave(m);
 }
 
@@ -327,7 +310,7 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
 	if (!error)
 		error = fallocate_node(m, n, mode, (uint64_t)offset, (uint64_t)length);
 	if (!error)
-		setid_content_changed(req, n);
+		error = content_changed(m, req, n);
 	reply_error(m, req, error);
 	leave(m);
 }
@@ -379,7 +362,7 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_offset, stru
 	if (!error)
 		error = file_copy(m, a, (uint64_t)from_offset, b, (uint64_t)to_offset, size, &copied);
 	if (!error)
-		setid_content_changed(req, b);
+		error = content_changed(m, req, b);
 	if (error)
 		reply_error(m, req, error);
 	else

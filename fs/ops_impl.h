@@ -90,6 +90,9 @@ int ops_check_names(const struct mount *m, const struct node *dir, const char *n
 /* The same for what a control directory has made, removed or renamed in it, if that is possible at all. 0, EPERM, EACCES. */
 int ops_check_control(struct mount *m, const struct node *dir, bool possible, fuse_req_t req);
 
+/* A file that is built out of sight until its first commit, in a directory of any kind. */
+int ops_create(struct mount *m, struct node *dir, const char *name, mode_t mode, fuse_req_t req, struct node **out);
+
 /* Ends the listings that are still open. The caller has the mount's lock. */
 void ops_close_dirs(void);
 

@@ -23,6 +23,22 @@ static int control_make(struct mount *m, struct node *dir, const char *name, fus
 	return error ? error : d->make(m, dir, name, out);
 }
 
+static int control_create(struct mount *m, struct node *dir, const char *name, mode_t mode, fuse_req_t req, struct node **out)
+{
+	const struct control_dir *d = dir->control->dir;
+	int error = ops_check_control(m, dir, d && d->create, req);
+	struct caller who = caller_of(req);
+	return error ? error : d->create(m, dir, name, mode & ~(who.umask & 0777), who.uid, who.gid, out);
+}
+
+int ops_create(struct mount *m, struct node *dir, const char *name, mode_t mode, fuse_req_t req, struct node **out)
+{
+	if (dir->control)
+		return control_create(m, dir, name, mode, req, out);
+	int error = ops_check_names(m, dir, name);
+	return error ? error : namei_create(m, dir, name, mode, caller_of(req), out);
+}
+
 static int control_unlink(struct mount *m, struct node *dir, const char *name, fuse_req_t req)
 {
 	const struct control_dir *d = dir->control->dir;
@@ -87,9 +103,14 @@ static void make(fuse_req_t req, enum mount_opcode op, fuse_ino_t parent, const 
 	struct mount *m = enter(req, op);
 	struct node *dir = node_at(&m, parent), *n;
 	bool control_dir = dir->control && S_ISDIR(mode);
-	int error = control_dir ? control_make(m, dir, name, req, &n) : ops_check_names(m, dir, name);
-	if (!error && !control_dir)
-		error = namei_make(m, dir, name, mode, rdev, target, caller_of(req), &n);
+	int error;
+	if (m->options.commit_write && S_ISREG(mode)) {
+		error = ops_create(m, dir, name, mode, req, &n); /* which is what an open(2) that creates has come as */
+	} else {
+		error = control_dir ? control_make(m, dir, name, req, &n) : ops_check_names(m, dir, name);
+		if (!error && !control_dir)
+			error = namei_make(m, dir, name, mode, rdev, target, caller_of(req), &n);
+	}
 	if (error)
 		reply_error(m, req, error);
 	else

@@ -29,6 +29,7 @@ enum option_kind {
 	KIND_GROUP,
 	KIND_UMASK,
 	KIND_CTLDIR,
+	KIND_COMMIT,
 	KIND_LOG,
 	KIND_PRESET,
 };
@@ -73,6 +74,10 @@ static const struct option_row rows[] = {
 	{ { "log", "WHERE", "", "syslog|stderr", "", false,
 	    "Where messages go: syslog or stderr; default: stderr with -f, else syslog." },
 	  KIND_LOG, AT(log_syslog), 0, 0 },
+	{ { "commit", "WHEN", "close", "close|write", "", false,
+	    "When what was written becomes the value: at the close of the file, as a whole; or with each write(2), which also saves the "
+	    "requests that tell of opens and closes." },
+	  KIND_COMMIT, AT(commit_write), 0, 0 },
 	{ { "commit_idle_ms", "MS", "5000", "0..86400000", "ms", true,
 	    "Commit a file that stays open when no write has come for this long; 0: wait for close or fsync." },
 	  KIND_LIVE, AT(commit_idle_ms), 0, DAY_MS },
@@ -254,6 +259,15 @@ static int set_log(struct parse *p, const char *value)
 	return 0;
 }
 
+static int set_commit(struct parse *p, const char *value)
+{
+	bool is_write = strcmp(value, "write") == 0;
+	if (!is_write && strcmp(value, "close") != 0)
+		return usage_error(p->sentence, p->cap, "option commit: \"%s\" is neither close nor write", value);
+	p->o->commit_write = is_write;
+	return 0;
+}
+
 static int set_row(struct parse *p, const struct option_row *row, const char *value)
 {
 	struct mount_options *o = p->o;
@@ -294,6 +308,8 @@ static int set_row(struct parse *p, const struct option_row *row, const char *va
 		return result;
 	case KIND_CTLDIR:
 		return set_ctldir(o, value, p->sentence, p->cap);
+	case KIND_COMMIT:
+		return set_commit(p, value);
 	case KIND_LOG:
 		return set_log(p, value);
 	case KIND_PRESET:

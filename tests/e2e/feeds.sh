@@ -67,8 +67,8 @@ done
 await "$dir/accesses" '"op":"lookup","path":"none'
 mkdir "$mnt/made"
 echo text >"$mnt/made/file"
-await "$dir/accesses" '"op":"create","path":"made/file"'
-await "$dir/accesses" '"op":"release","path":"made/file"'
+await "$dir/accesses" "\"op\":\"$(commits_by_write && echo mknod || echo create)\",\"path\":\"made/file\""
+commits_by_write || await "$dir/accesses" '"op":"release","path":"made/file"'
 mv "$mnt/made/file" "$mnt/moved"
 await "$dir/accesses" '"op":"rename","path":"made/file","to":"moved"'
 same "it is JSON" "$(jq -s 'length > 5 and all(.ns > 0 and .time > 1700000000)' "$dir/accesses")" true
@@ -90,6 +90,7 @@ if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
 	chmod 755 "$dir"
 	mount_db -o allow_other,no_default_permissions
 	setpriv --reuid=65534 --clear-groups cat "$c/changes" 2>/dev/null && fail "another user reads changes"
-	setpriv --reuid=65534 --clear-groups cat "$c/accesslog" 2>/dev/null && fail "another user reads accesslog"
+	# Without opens what has no size is not even asked for.
+	commits_by_write || ! setpriv --reuid=65534 --clear-groups cat "$c/accesslog" 2>/dev/null || fail "another user reads accesslog"
 fi
 unmount_db

@@ -41,3 +41,4 @@ walk() {
 walk "as it comes" ""
 walk "little memory" block_cache_size=0,mem_table_size=64K,table_cache_size=0,filter_cache_size=0,value_threshold=1K
 walk "one thread" max_threads=1
+walk "commits by write" commit=write,block_cache_size=0,mem_table_size=64K,value_threshold=1K

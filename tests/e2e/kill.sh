@@ -1,19 +1,21 @@
 #!/bin/bash
-# The daemon is killed while files are rewritten: after a remount each holds an old or the new content, whole.
+# The daemon is killed while files are rewritten: after a remount each holds an old or the new content, whole. With commit=write that
+# is promised of what one call writes.
 . "$(dirname "$0")/lib.sh"
 cat >"$dir/rewrite.py" <<'PY'
 import os, sys
-d, rounds = sys.argv[1], int(sys.argv[2])
+d, rounds, by_write = sys.argv[1], int(sys.argv[2]), len(sys.argv) > 3
 def content(i, r):
     head = b"file %d round %d " % (i, r)
     return head + bytes([65 + r % 26]) * (100 + 977 * (i % 40)) + b" end\n"
 try:
     for r in range(rounds):
         for i in range(60):
-            with open(f"{d}/f{i}", "wb") as f:
+            with open(f"{d}/f{i}", "wb", buffering=0 if by_write else -1) as f:
                 data = content(i, r)
-                f.write(data[: len(data) // 2])
-                f.write(data[len(data) // 2 :])
+                half = 0 if by_write else len(data) // 2
+                f.write(data[:half])
+                f.write(data[half:])
             print(i, r, flush=True)
 except OSError:
     pass
@@ -42,7 +44,7 @@ for i in range(60):
 PY
 for round in $(seq "${WOMBAT_E2E_KILLS:-8}"); do
 	mount_db
-	python3 "$dir/rewrite.py" "$mnt" 100000 >"$dir/acks" &
+	python3 "$dir/rewrite.py" "$mnt" 100000 $(commits_by_write && echo by_write) >"$dir/acks" &
 	writer=$!
 	sleep "0.$((RANDOM % 8 + 1))"
 	kill -KILL "$daemon_pid"

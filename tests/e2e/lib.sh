@@ -60,9 +60,9 @@ same() {
 }
 
 # mount_db [ARGUMENT...]: serves $db on $mnt. The daemon stays in the foreground of a background job, so that its
-# process is known and what it says is kept.
+# process is known and what it says is kept. WOMBAT_E2E_OPTIONS are options of all mounts of a run.
 mount_db() {
-	"$wombatfs" -f "$db" "$mnt" "$@" >>"$dir/log" 2>&1 &
+	"$wombatfs" -f "$db" "$mnt" ${WOMBAT_E2E_OPTIONS:+-o "$WOMBAT_E2E_OPTIONS"} "$@" >>"$dir/log" 2>&1 &
 	daemon_pid=$!
 	for _ in $(seq 200); do
 		mountpoint -q "$mnt" && return 0
@@ -71,6 +71,8 @@ mount_db() {
 	done
 	fail "the mount did not come up"
 }
+
+commits_by_write() { [[ ${WOMBAT_E2E_OPTIONS:-} == *commit=write* ]]; }
 
 # unmount_db: takes the mount away and waits for the daemon, whose status must be 0.
 unmount_db() {

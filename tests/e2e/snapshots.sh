@@ -9,7 +9,7 @@ mkdir -p "$mnt/src/deep/er" "$mnt/empty"
 for i in $(seq 200); do echo "file $i" >"$mnt/src/f$i"; done
 echo below >"$mnt/src/deep/er/file"
 ln -s ../f1 "$mnt/src/deep/link"
-head -c 3000000 /dev/urandom >"$mnt/large"
+head -c 3000000 /dev/urandom | dd bs=1M iflag=fullblock of="$mnt/large" status=none
 truncate -s 50M "$mnt/sparse"
 chmod 640 "$mnt/src/f7"
 touch -d '2001-02-03 04:05:06.789' "$mnt/src/f8"

@@ -407,6 +407,25 @@ static void check_group(struct wombat *db, struct group *g)
 	atomic_store(&g->active, false);
 }
 
+/* The one before was killed and waited for, so nobody has the lock. Should it be held all the same: by whom, and for how long? */
+static void open_database(const struct wombat_options *o, struct wombat **out)
+{
+	enum { TRIES = 1000, STEP_US = 10000 };
+	char refusal[400];
+	enum wombat_status s = wombat_open(database, o, WOMBAT_CREATE, out);
+	if (s != WOMBAT_BUSY)
+		must(s, "open");
+	if (s == WOMBAT_OK)
+		return;
+	snprintf(refusal, sizeof refusal, "%s", wombat_last_error());
+	unsigned tries = 0;
+	for (; s == WOMBAT_BUSY && tries < TRIES; tries++) {
+		usleep(STEP_US);
+		s = wombat_open(database, o, WOMBAT_CREATE, out);
+	}
+	give_up("open by pid %ld: %s; %u ms later: %s", (long)getpid(), refusal, tries * (STEP_US / 1000), wombat_status_name(s));
+}
+
 static _Noreturn void child(uint64_t seed)
 {
 	struct wombat *db;
@@ -417,7 +436,7 @@ static _Noreturn void child(uint64_t seed)
 	must(wombat_options_set(o, "mem_table_size", "1M"), "option");
 	must(wombat_options_set(o, "wal_file_size", "1M"), "option");
 	must(wombat_options_set(o, "value_log_file_size", "2M"), "option");
-	must(wombat_open(database, o, WOMBAT_CREATE, &db), "open");
+	open_database(o, &db);
 	for (unsigned i = 0; i < threads; i++)
 		check_group(db, &shared->groups[i]);
 	for (unsigned key = 0; key < threads * keys_each; key++) {
