@@ -471,6 +471,13 @@ WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_ingest_put(struct wombat_
  * wombat_background_status() says so too, else it is not.
  */
 WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_ingest_commit(struct wombat_ingest *ingest, uint64_t *out_sequence);
+/* Does what can be done ahead of a commit, so that it holds writers up for less: what was put comes to the disk, and what was
+ * written before is flushed. May be called several times, or never. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_ingest_prepare(struct wombat_ingest *ingest);
+/* The same with a batch, whose changes are newer than all that was put: both are visible at once, or after a crash neither is. May
+ * be NULL. WOMBAT_CONFLICT, and nothing has changed: a value that the batch moves is another one by now. */
+WOMBAT_API WOMBAT_MUST_CHECK enum wombat_status wombat_ingest_commit_with(struct wombat_ingest *ingest,
+	const struct wombat_batch *batch, uint64_t *out_sequence);
 /* What was not committed is gone, its files too; NULL is fine. */
 WOMBAT_API void wombat_ingest_free(struct wombat_ingest *ingest);
 

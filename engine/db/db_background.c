@@ -87,7 +87,7 @@ struct table_builder_options db_table_options(const struct options *o)
 	};
 }
 
-static enum wombat_status context_init(struct wombat *db, struct compaction_context *c)
+enum wombat_status db_context_init_locked(struct wombat *db, struct compaction_context *c)
 {
 	uint64_t *snapshots;
 	size_t count;
@@ -118,7 +118,7 @@ static enum wombat_status context_init(struct wombat *db, struct compaction_cont
 	return WOMBAT_OK;
 }
 
-static void context_done(struct compaction_context *c)
+void db_context_done(struct compaction_context *c)
 {
 	mem_free((void *)(uintptr_t)c->snapshots);
 }
@@ -139,7 +139,7 @@ enum wombat_status db_flush_slots_locked(struct wombat *db, struct mem_slot *slo
 	struct compaction_context context;
 	struct compaction_result result = { 0 };
 	struct version_edit edit;
-	enum wombat_status s = context_init(db, &context);
+	enum wombat_status s = db_context_init_locked(db, &context);
 	if (s != WOMBAT_OK)
 		return s;
 	context.share = NULL;
@@ -160,7 +160,7 @@ enum wombat_status db_flush_slots_locked(struct wombat *db, struct mem_slot *slo
 	if (s == WOMBAT_OK)
 		s = version_set_apply(db->versions, &edit); /* drops and takes state_mu */
 	version_edit_done(&edit);
-	context_done(&context);
+	db_context_done(&context);
 	if (s != WOMBAT_OK)
 		return s;
 	stats_add(db->stats, STAT_FLUSHES, 1);
@@ -252,7 +252,7 @@ static enum wombat_status compact_inputs_locked(struct wombat *db, struct compac
 	struct compaction_result result = { 0 };
 	struct version_edit edit;
 	version_edit_init(&edit);
-	enum wombat_status s = context_init(db, &context);
+	enum wombat_status s = db_context_init_locked(db, &context);
 	if (s != WOMBAT_OK)
 		goto out;
 	uint64_t *collect = db_values_to_collect_locked(db, &context.collect_count);
@@ -278,7 +278,7 @@ static enum wombat_status compact_inputs_locked(struct wombat *db, struct compac
 	vlog_unhold(db->values);
 	mem_free(collect);
 	db->compactions_running--;
-	context_done(&context);
+	db_context_done(&context);
 out:
 	if (s == WOMBAT_OK) {
 		stats_add(db->stats, in->trivial_move ? STAT_TRIVIAL_MOVES : STAT_COMPACTIONS, 1);

@@ -313,10 +313,10 @@ MUST_CHECK enum wombat_status db_write_placed(struct wombat *db, const struct pl
 MUST_CHECK enum wombat_status db_check_limits(struct wombat *db, uint64_t key, uint64_t value, uint64_t attr);
 /* Those of all changes of a batch. */
 MUST_CHECK enum wombat_status db_check_batch(struct wombat *db, const struct wombat_batch *batch);
-/* Calls `alone` while nobody writes and all changes are in tables, with the sequence number of a change of its own, which
- * becomes visible when it returns WOMBAT_OK. A failure of `alone` must be one in the background: its change is logged. */
-MUST_CHECK enum wombat_status db_write_alone(struct wombat *db, enum wombat_status (*alone)(void *arg, uint64_t sequence),
-	void *arg, uint64_t *out_sequence);
+/* Calls `alone` while nobody writes and all changes are in tables, with the first of `count` sequence numbers of its own, which
+ * become visible when it returns WOMBAT_OK. */
+MUST_CHECK enum wombat_status db_write_alone(struct wombat *db, uint32_t count,
+	enum wombat_status (*alone)(void *arg, uint64_t sequence), void *arg, uint64_t *out_sequence);
 /* Hands the active memtable over for flush when it holds anything, as a writer in the queue would. */
 MUST_CHECK enum wombat_status db_rotate_memtable(struct wombat *db);
 
@@ -342,6 +342,9 @@ static inline unsigned db_upkeep_interval_ms(uint64_t sync_interval_ms)
 void db_wake_compactors(void *arg);
 /* What tables are written with. */
 struct table_builder_options db_table_options(const struct options *o);
+/* What jobs that write tables need; to be ended by db_context_done(). */
+MUST_CHECK enum wombat_status db_context_init_locked(struct wombat *db, struct compaction_context *c) REQUIRES(&db->state_mu);
+void db_context_done(struct compaction_context *c);
 /* After any change of memtables, versions or options: stalls and work that is now due. */
 void db_state_changed_locked(struct wombat *db) REQUIRES(&db->state_mu);
 /* The first failure in the background: read-only from here on. */

@@ -304,11 +304,12 @@ static enum wombat_status apply_group(struct wombat *db, const struct write_grou
 	return WOMBAT_OK;
 }
 
-/* The change of its own has its number, and nobody misses it in the memtable. */
+/* The changes of its own have their numbers, and nobody misses them in the memtable. */
 static enum wombat_status apply_alone(struct wombat *db, const struct write_request *r)
 {
-	db->last_sequence++;
-	return r->alone(r->alone_arg, db->last_sequence);
+	uint64_t first = db->last_sequence + 1;
+	db->last_sequence += r->count;
+	return r->alone(r->alone_arg, first);
 }
 
 /* The time since `*mark` into a part of a write's times, and on from here. Only for a leader whose times are wanted. */
@@ -464,13 +465,15 @@ enum wombat_status db_rotate_memtable(struct wombat *db)
 	return submit(db, &r);
 }
 
-enum wombat_status db_write_alone(struct wombat *db, enum wombat_status (*alone)(void *arg, uint64_t sequence), void *arg,
-				  uint64_t *out_sequence)
+enum wombat_status db_write_alone(struct wombat *db, uint32_t count,
+				  enum wombat_status (*alone)(void *arg, uint64_t sequence), void *arg, uint64_t *out_sequence)
 {
-	/* A tombstone of a name in the engine's own keyspace that no record has. */
+	/* Tombstones of a name in the engine's own keyspace that no record has. */
 	struct buf body = { 0 };
-	enum wombat_status s = write_batch_add_delete(&body, 0, WOMBAT_STR("alone"));
-	struct write_request r = { .body = buf_slice(&body), .count = 1, .alone = alone, .alone_arg = arg };
+	enum wombat_status s = WOMBAT_OK;
+	for (uint32_t i = 0; i < count && s == WOMBAT_OK; i++)
+		s = write_batch_add_delete(&body, 0, WOMBAT_STR("alone"));
+	struct write_request r = { .body = buf_slice(&body), .count = count, .alone = alone, .alone_arg = arg };
 	if (s == WOMBAT_OK)
 		s = submit(db, &r);
 	if (s == WOMBAT_OK)

@@ -1,12 +1,14 @@
 /*
  * Sorted data by tables: what is put is written to tables and to the value log as it comes, past the log and the
- * memtable, and a commit makes it all visible at once, as one change with one sequence number.
+ * memtable, and a commit makes it all visible at once, as one change with one sequence number; with a batch, if there is one,
+ * whose changes have the numbers behind it.
  *
  * The number is not known before: entries of these tables are written with 0, and the manifest says of each table which
  * number its entries have (file_meta.sequence). The commit leads the writers alone:
  *
  *     the memtable is flushed          what is newer than all tables must not be looked up behind older changes
- *     a change of its own is logged    a tombstone that nobody reads; it takes the number, so that the log's go on
+ *     changes of its own are logged    tombstones that nobody reads; they take the numbers, so that the log's go on
+ *     the batch becomes a table        of level 0, by way of a memtable: then one edit of the manifest says everything
  *     each table gets a level          the deepest above which, and in which, nothing overlaps it; else level 0
  *     the edit is applied, and the number becomes visible
  *
@@ -16,6 +18,7 @@
 
 #include "engine/base/alloc.h"
 #include "engine/base/array.h"
+#include "engine/compact/flush.h"
 #include "engine/compact/rewrite.h"
 #include "engine/db/db_impl.h"
 #include "engine/version/tiers.h"
@@ -33,6 +36,9 @@ struct wombat_ingest {
 	bool failed;                   /* something of it is missing: it can only be abandoned */
 
 	/* Of the commit. */
+	const struct wombat_batch *batch; /* NULL: none */
+	struct wombat_slice body;      /* of the batch, its values placed */
+	uint32_t changes;              /* in that */
 	struct version_claim *claims;  /* one for each table below level 0, while the manifest is written */
 	size_t claim_count;
 };
@@ -214,15 +220,79 @@ static enum wombat_status place_tables_locked(struct wombat *db, struct wombat_i
 	return s;
 }
 
+static enum wombat_status flush_batch(struct wombat *db, struct memtable *m, struct version_edit *out)
+{
+	struct compaction_context context;
+	struct compaction_result result = { 0 };
+	mutex_lock(&db->state_mu);
+	enum wombat_status s = db_context_init_locked(db, &context);
+	mutex_unlock(&db->state_mu);
+	if (s != WOMBAT_OK)
+		return s;
+	context.share = NULL;
+	context.throttle = NULL;
+	context.cancel = NULL;
+	s = flush_run(&context, &m, 1, out, &result);
+	db_context_done(&context);
+	return s;
+}
+
+/* The batch as a table, its changes numbered from `sequence` on. */
+static enum wombat_status write_batch_table(struct wombat_ingest *g, uint64_t sequence, struct version_edit *out)
+{
+	struct wombat *db = g->db;
+	struct memtable *m;
+	uint32_t changes;
+	if (!g->batch)
+		return WOMBAT_OK;
+	const struct moves_guard guard = moves_guard_of(db, g->batch);
+	enum wombat_status s = g->batch->move_count ? guard.guard.check(&guard.guard) : WOMBAT_OK;
+	if (s == WOMBAT_OK)
+		s = memtable_new(atomic_load_explicit(&db->live.mem_table_size, memory_order_relaxed), &m);
+	if (s != WOMBAT_OK)
+		return s;
+	s = write_batch_apply(g->body, sequence, 0, db->env->calls->now_ns(db->env), m, &changes);
+	if (s == WOMBAT_OK)
+		s = flush_batch(db, m, out);
+	if (s == WOMBAT_OK) {
+		stats_add(db->stats, STAT_PUTS, changes - memtable_deletes(m));
+		stats_add(db->stats, STAT_DELETES, memtable_deletes(m));
+		stats_add(db->stats, STAT_USER_BYTES, g->body.size);
+	}
+	memtable_unref(m);
+	return s;
+}
+
+/* All tables in one edit, with what the manifest is to know of the numbers. */
+static enum wombat_status complete_edit_locked(struct wombat_ingest *g, uint64_t sequence, const struct version_edit *top)
+	REQUIRES(&g->db->state_mu);
+static enum wombat_status complete_edit_locked(struct wombat_ingest *g, uint64_t sequence, const struct version_edit *top)
+{
+	uint64_t last = sequence + g->changes;
+	enum wombat_status s = place_tables_locked(g->db, g, sequence);
+	for (size_t i = 0; i < top->added_count && s == WOMBAT_OK; i++)
+		s = version_edit_add_file(&g->edit, 0, top->added[i].file);
+	g->edit.has_last_sequence = g->edit.has_flushed_sequence = true;
+	g->edit.last_sequence = g->edit.flushed_sequence = last;
+	return s;
+}
+
 /* The leader's part: all changes before are in tables, and nobody writes. */
 static enum wombat_status apply(void *arg, uint64_t sequence)
 {
 	struct wombat_ingest *g = arg;
 	struct wombat *db = g->db;
+	struct version_edit top; /* of the batch */
+	const struct compaction_context context = context_of(db);
+	version_edit_init(&top);
+	enum wombat_status s = write_batch_table(g, sequence + 1, &top);
+	if (s != WOMBAT_OK) {
+		rewrite_undo(&context, &top, 0);
+		version_edit_done(&top);
+		return s; /* Of what was logged nobody sees anything. */
+	}
 	mutex_lock(&db->state_mu);
-	enum wombat_status s = place_tables_locked(db, g, sequence);
-	g->edit.has_last_sequence = g->edit.has_flushed_sequence = true;
-	g->edit.last_sequence = g->edit.flushed_sequence = sequence;
+	s = complete_edit_locked(g, sequence, &top);
 	if (s == WOMBAT_OK)
 		s = version_set_apply(db->versions, &g->edit); /* drops and takes state_mu */
 	for (size_t i = 0; i < g->claim_count; i++)
@@ -236,6 +306,7 @@ static enum wombat_status apply(void *arg, uint64_t sequence)
 		db_background_fail_locked(db, s);
 	db_state_changed_locked(db);
 	mutex_unlock(&db->state_mu);
+	version_edit_done(&top);
 	return s;
 }
 
@@ -265,24 +336,64 @@ static void note_done(struct wombat_ingest *g)
 		       g->edit.added_count, bytes);
 }
 
-enum wombat_status wombat_ingest_commit(struct wombat_ingest *g, uint64_t *out_sequence)
+/* The batch's values in the value log, if they go there, before that is made durable. */
+static enum wombat_status place_batch(struct wombat_ingest *g, struct placed_batch *placed)
 {
-	struct wombat *db = g->db;
-	uint64_t sequence = atomic_load_explicit(&db->visible_sequence, memory_order_acquire);
+	*placed = (struct placed_batch){ .changes = 0 };
+	g->changes = g->batch ? g->batch->count : 0;
+	if (!g->batch)
+		return WOMBAT_OK;
+	g->body = buf_slice(&g->batch->body);
+	enum wombat_status s = db_check_batch(g->db, g->batch);
+	if (s != WOMBAT_OK || !db_batch_needs_placing(g->db, g->batch))
+		return s;
+	s = db_place(g->db, g->batch, placed);
+	g->body = buf_slice(&placed->body);
+	g->changes = placed->changes;
+	return s;
+}
+
+enum wombat_status wombat_ingest_prepare(struct wombat_ingest *g)
+{
 	if (g->failed)
 		return fail(WOMBAT_INVALID, "an ingestion that failed cannot be committed");
-	enum wombat_status s = db_check_writable(db);
-	if (s == WOMBAT_OK && (g->builder || g->edit.added_count)) {
-		s = make_durable(g);
-		if (s == WOMBAT_OK) /* Most of it without holding writers up. */
-			s = wombat_flush(db);
-		if (s == WOMBAT_OK)
-			s = db_write_alone(db, apply, g, &sequence);
-		/* After a failure the manifest may name the tables all the same. */
-		if (s != WOMBAT_OK && g->edit.has_last_sequence)
-			version_edit_done(&g->edit);
-		g->failed = s != WOMBAT_OK;
-	}
+	enum wombat_status s = make_durable(g);
+	if (s == WOMBAT_OK)
+		s = wombat_flush(g->db);
+	g->failed = s != WOMBAT_OK;
+	return s;
+}
+
+static enum wombat_status commit(struct wombat_ingest *g, uint64_t *out_sequence)
+{
+	struct wombat *db = g->db;
+	struct placed_batch placed;
+	uint64_t sequence = 0;
+	enum wombat_status s = place_batch(g, &placed);
+	if (s == WOMBAT_OK)
+		s = wombat_ingest_prepare(g); /* most of the flush without holding writers up */
+	if (s == WOMBAT_OK)
+		s = db_write_alone(db, 1 + g->changes, apply, g, &sequence);
+	db_place_done(db, &placed, s == WOMBAT_OK ? sequence : 0);
+	/* After a failure the manifest may name the tables all the same. */
+	if (s != WOMBAT_OK && g->edit.has_last_sequence)
+		version_edit_done(&g->edit);
+	g->failed = s != WOMBAT_OK;
+	if (s == WOMBAT_OK)
+		*out_sequence = sequence;
+	return s;
+}
+
+enum wombat_status wombat_ingest_commit_with(struct wombat_ingest *g, const struct wombat_batch *batch, uint64_t *out_sequence)
+{
+	uint64_t sequence = atomic_load_explicit(&g->db->visible_sequence, memory_order_acquire);
+	if (g->failed)
+		return fail(WOMBAT_INVALID, "an ingestion that failed cannot be committed");
+	enum wombat_status s = db_check_writable(g->db);
+	g->batch = batch && batch->count ? batch : NULL;
+	if (s == WOMBAT_OK && (g->builder || g->edit.added_count || g->batch))
+		s = commit(g, &sequence);
+	g->batch = NULL;
 	if (s != WOMBAT_OK)
 		return s;
 	note_done(g);
@@ -292,4 +403,9 @@ enum wombat_status wombat_ingest_commit(struct wombat_ingest *g, uint64_t *out_s
 	if (out_sequence)
 		*out_sequence = sequence;
 	return WOMBAT_OK;
+}
+
+enum wombat_status wombat_ingest_commit(struct wombat_ingest *g, uint64_t *out_sequence)
+{
+	return wombat_ingest_commit_with(g, NULL, out_sequence);
 }

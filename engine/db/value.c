@@ -176,8 +176,13 @@ enum wombat_status wombat_batch_move_value(struct wombat_batch *batch, unsigned 
 	if (slice_equal(from, to))
 		return fail(WOMBAT_INVALID, "a value cannot move to the key that it has");
 	if (!value->in_extents) {
-		enum wombat_status s = wombat_batch_delete(batch, keyspace, from);
-		return s == WOMBAT_OK ? wombat_batch_put_value(batch, keyspace, to, value, info) : s;
+		enum wombat_status s = write_batch_delete_unchanged(batch, keyspace, from, value->record.sequence);
+		if (s != WOMBAT_OK)
+			return s;
+		s = wombat_batch_put_value(batch, keyspace, to, value, info);
+		if (s != WOMBAT_OK)
+			write_batch_undo_delete(batch);
+		return s;
 	}
 	struct db_key key;
 	struct buf owner = { 0 };

@@ -187,33 +187,47 @@ enum wombat_status write_batch_put_copy(struct wombat_batch *b, unsigned keyspac
 	return WOMBAT_OK;
 }
 
+enum wombat_status write_batch_delete_unchanged(struct wombat_batch *b, unsigned keyspace, struct wombat_slice key, uint64_t sequence)
+{
+	size_t before = b->body.size;
+	struct batch_move *moves = array_reserve(b->moves, b->move_count, &b->move_capacity, sizeof(*moves));
+	if (!moves)
+		return fail_no_memory();
+	b->moves = moves;
+	enum wombat_status s = wombat_batch_delete(b, keyspace, key);
+	if (s == WOMBAT_OK)
+		b->moves[b->move_count++] = (struct batch_move){ before, sequence };
+	return s;
+}
+
+void write_batch_undo_delete(struct wombat_batch *b)
+{
+	b->body.size = b->moves[--b->move_count].body_offset;
+	b->count--;
+}
+
 enum wombat_status write_batch_move(struct wombat_batch *b, unsigned keyspace, struct wombat_slice from,
 				    struct wombat_slice to, struct wombat_slice owner, const struct value_extents *extents,
 				    uint64_t sequence, const struct wombat_put_info *info)
 {
 	static const struct record nothing;
 	struct record r = { .in_extents = true, .extents = *extents };
-	size_t before = b->body.size;
-	uint32_t count = b->count;
 	take_info(&r, info);
-	struct batch_move *moves = array_reserve(b->moves, b->move_count, &b->move_capacity, sizeof(*moves));
-	if (!moves)
-		return fail_no_memory();
-	b->moves = moves;
-	enum wombat_status s = wombat_batch_delete(b, keyspace, from);
-	if (s == WOMBAT_OK)
-		s = put_record(b, keyspace, to, &r);
+	enum wombat_status s = write_batch_delete_unchanged(b, keyspace, from, sequence);
+	if (s != WOMBAT_OK)
+		return s;
+	uint32_t count = b->count;
+	s = put_record(b, keyspace, to, &r);
 	if (s == WOMBAT_OK)
 		s = write_batch_add_put(&b->body, 0, owner, &nothing);
 	if (s != WOMBAT_OK) {
-		b->body.size = before;
 		b->count = count;
+		write_batch_undo_delete(b);
 		return s;
 	}
 	b->count++;
 	if (extents->size > b->largest_copy)
 		b->largest_copy = extents->size;
-	b->moves[b->move_count++] = (struct batch_move){ before, sequence };
 	return WOMBAT_OK;
 }
 

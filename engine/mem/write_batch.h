@@ -59,7 +59,12 @@ MUST_CHECK enum wombat_status write_batch_put_shared(struct wombat_batch *b, uns
 MUST_CHECK enum wombat_status write_batch_put_copy(struct wombat_batch *b, unsigned keyspace, struct wombat_slice key,
 	struct wombat_value *value, uint64_t size, const struct wombat_put_info *info);
 
-/* Deletes `from` and puts a head with the same extents under `to`; `owner`: the key of the record that says so. */
+/* A deletion that is a conflict if the key has a change of a greater number when the batch is written. */
+MUST_CHECK enum wombat_status write_batch_delete_unchanged(struct wombat_batch *b, unsigned keyspace, struct wombat_slice key,
+	uint64_t sequence);
+/* Takes such a one back, the last change of the batch. */
+void write_batch_undo_delete(struct wombat_batch *b);
+/* Deletes `from`, likewise, and puts a head with the same extents under `to`; `owner`: the key of the record that says so. */
 MUST_CHECK enum wombat_status write_batch_move(struct wombat_batch *b, unsigned keyspace, struct wombat_slice from,
 	struct wombat_slice to, struct wombat_slice owner, const struct value_extents *extents, uint64_t sequence,
 	const struct wombat_put_info *info);

@@ -216,6 +216,55 @@ static void test_large_values(void **state)
 	db_world_done(&w);
 }
 
+/* A range under another prefix: small values anew, a large one moved by the batch, if it is still the same. */
+static void test_moves(void **state)
+{
+	(void)state;
+	struct db_world w;
+	static uint8_t bytes[100000];
+	static const struct wombat_slice from = { (const uint8_t *)"old/large", 9 }, to = { (const uint8_t *)"new/large", 9 };
+	db_world_init(&w, (const char *const[]){ "value_threshold", "4K", NULL });
+	for (unsigned round = 0; round < 2; round++) {
+		struct wombat_ingest *g;
+		struct wombat_value *value;
+		struct wombat_record record;
+		struct wombat_batch *b = wombat_batch_new();
+		memset(bytes, (int)round + 1, sizeof bytes);
+		assert_ok(wombat_put(w.db, WOMBAT_USER, from, slice_make(bytes, sizeof bytes)));
+		db_world_put(&w, "old/small", "1");
+		assert_ok(wombat_value_open(w.db, NULL, WOMBAT_USER, from, &value));
+		assert_ok(wombat_ingest_new(w.db, &g));
+		assert_ok(wombat_ingest_put(g, WOMBAT_USER, WOMBAT_STR("new/small"), WOMBAT_STR("1"), NULL));
+		assert_ok(wombat_batch_delete_range(b, WOMBAT_USER, WOMBAT_STR("old/"), WOMBAT_STR("old0")));
+		assert_ok(wombat_batch_move_value(b, WOMBAT_USER, from, to, value, NULL));
+		double written = db_world_stat(&w, "value_log.bytes_total");
+		if (round == 0) {
+			db_world_put(&w, "old/large", "another");
+			assert_status(wombat_ingest_commit_with(g, b, NULL), WOMBAT_CONFLICT);
+			db_world_expect(&w, WOMBAT_USER, "new/small", NULL);
+			db_world_expect(&w, WOMBAT_USER, "old/small", "1");
+			db_world_expect(&w, WOMBAT_USER, "old/large", "another");
+		} else {
+			assert_ok(wombat_ingest_commit_with(g, b, NULL));
+			assert_true(db_world_stat(&w, "value_log.bytes_total") - written < 1000);
+		}
+		wombat_ingest_free(g);
+		wombat_batch_free(b);
+		wombat_value_close(value);
+		for (unsigned i = 0; round == 1 && i < 2; i++) {
+			db_world_expect(&w, WOMBAT_USER, "new/small", "1");
+			db_world_expect(&w, WOMBAT_USER, "old/small", NULL);
+			assert_status(wombat_get(w.db, NULL, WOMBAT_USER, from, &record), WOMBAT_NOT_FOUND);
+			assert_ok(wombat_get(w.db, NULL, WOMBAT_USER, to, &record));
+			assert_true(slice_equal(record.value, slice_make(bytes, sizeof bytes)));
+			wombat_record_release(&record);
+			assert_ok(wombat_compact(w.db, 0, EVERYTHING));
+			db_world_reopen(&w);
+		}
+	}
+	db_world_done(&w);
+}
+
 static void test_transactions_see_it(void **state)
 {
 	(void)state;
@@ -236,6 +285,35 @@ static void test_transactions_see_it(void **state)
 
 /* ---- Against the model --------------------------------------------------------------------- */
 
+/* Changes that are behind those of the ingestion: some of the same keys. */
+static struct wombat_batch *batch_random(struct db_model *m, struct random_state *r)
+{
+	struct wombat_batch *b = wombat_batch_new();
+	assert_non_null(b);
+	for (uint64_t n = random_below(r, 20); n > 0; n--) {
+		char key[16], end[16];
+		unsigned at = (unsigned)random_below(r, 1000);
+		struct wombat_slice from = key_of(key, at), to = key_of(end, at + 1 + (unsigned)random_below(r, 60));
+		char value[400];
+		size_t size = (size_t)random_below(r, sizeof value);
+		memset(value, 'A' + (int)random_below(r, 26), size);
+		switch (random_below(r, 8)) {
+		case 0:
+			assert_ok(wombat_batch_delete_range(b, WOMBAT_USER, from, to));
+			model_delete_range(&m->model, WOMBAT_USER, from, to);
+			break;
+		case 1:
+			assert_ok(wombat_batch_delete(b, WOMBAT_USER, from));
+			model_delete(&m->model, WOMBAT_USER, from);
+			break;
+		default:
+			assert_ok(wombat_batch_put(b, WOMBAT_USER, from, slice_make(value, size), NULL));
+			model_put(&m->model, WOMBAT_USER, from, slice_make(value, size), NULL);
+		}
+	}
+	return b;
+}
+
 static void ingest_random(struct db_model *m, struct random_state *r)
 {
 	struct wombat_ingest *g;
@@ -251,7 +329,11 @@ static void ingest_random(struct db_model *m, struct random_state *r)
 	}
 	if (random_below(r, 3) == 0)
 		assert_ok(wombat_flush(m->world.db));
-	assert_ok(wombat_ingest_commit(g, NULL));
+	struct wombat_batch *b = random_below(r, 2) ? batch_random(m, r) : NULL;
+	if (random_below(r, 3) == 0)
+		assert_ok(wombat_ingest_prepare(g));
+	assert_ok(wombat_ingest_commit_with(g, b, NULL));
+	wombat_batch_free(b);
 	wombat_ingest_free(g);
 }
 
@@ -389,6 +471,8 @@ static void test_beside_writers(void **state)
 
 /* ---- Failures and crashes ------------------------------------------------------------------ */
 
+#define NEWER "a newer value, large enough for the value log, too"
+
 static enum wombat_status ingest_some(struct wombat *db, unsigned count)
 {
 	struct wombat_ingest *g;
@@ -396,12 +480,29 @@ static enum wombat_status ingest_some(struct wombat *db, unsigned count)
 	if (s != WOMBAT_OK)
 		return s;
 	s = put_keys(g, 0, count, 1, "a value that is large enough for the value log");
+	struct wombat_batch *b = wombat_batch_new();
+	if (s == WOMBAT_OK && !b)
+		s = WOMBAT_NO_MEMORY;
+	/* What is moved: the old place is emptied, and what changed meanwhile is newer. */
 	if (s == WOMBAT_OK)
-		s = wombat_ingest_commit(g, NULL);
+		s = wombat_batch_delete_range(b, WOMBAT_USER, WOMBAT_STR("old"), WOMBAT_STR("ole"));
+	if (s == WOMBAT_OK)
+		s = wombat_batch_put(b, WOMBAT_USER, WOMBAT_STR("key000000"), WOMBAT_STR(NEWER), NULL);
+	if (s == WOMBAT_OK)
+		s = wombat_ingest_commit_with(g, b, NULL);
 	if (s != WOMBAT_OK)
 		assert_true(wombat_ingest_commit(g, NULL) != WOMBAT_OK);
+	wombat_batch_free(b);
 	wombat_ingest_free(g);
 	return s;
+}
+
+/* What a change is to leave alone, and what it removes. */
+static void put_others(struct db_world *w)
+{
+	db_world_put(w, "other", "1");
+	db_world_put(w, "old 1", "1");
+	db_world_put(w, "old 2", "2");
 }
 
 /* Nothing or all. */
@@ -419,6 +520,10 @@ static bool is_there(struct db_world *w, unsigned count)
 		found += s == WOMBAT_OK;
 	}
 	assert_true(found == 0 || found == count);
+	db_world_expect(w, WOMBAT_USER, "old 1", found ? NULL : "1");
+	db_world_expect(w, WOMBAT_USER, "old 2", found ? NULL : "2");
+	if (found)
+		db_world_expect(w, WOMBAT_USER, "key000000", NEWER);
 	return found > 0;
 }
 
@@ -440,7 +545,7 @@ static void test_out_of_memory(void **state)
 	for (enum wombat_status s = WOMBAT_NO_MEMORY; s != WOMBAT_OK; n++) {
 		struct db_world w;
 		db_world_init(&w, small);
-		db_world_put(&w, "other", "1");
+		put_others(&w);
 		scarce_begin(n);
 		s = ingest_some(w.db, 60);
 		scarce_end();
@@ -469,7 +574,7 @@ static void test_io_fails(void **state)
 		for (unsigned hits = 1; hits > 0; n++) {
 			struct db_world w;
 			db_world_init(&w, small);
-			db_world_put(&w, "other", "1");
+			put_others(&w);
 			unsigned tables = db_world_files(&w, FILE_TABLE, NULL);
 			db_world_fail(&w, operations[i][0], operations[i][1], n, WOMBAT_IO);
 			enum wombat_status s = ingest_some(w.db, 60);
@@ -518,7 +623,7 @@ static void test_crash(void **state)
 	struct env *last;
 	bool seen[2] = { false, false };
 	db_world_init(&w, small);
-	db_world_put(&w, "other", "1");
+	put_others(&w);
 	assert_ok(wombat_sync(w.db));
 	cuts.env = w.env;
 	env_mem_on_sync(w.env, on_sync, &cuts);
@@ -556,6 +661,7 @@ int main(void)
 		cmocka_unit_test(test_levels),
 		cmocka_unit_test(test_arguments),
 		cmocka_unit_test(test_large_values),
+		cmocka_unit_test(test_moves),
 		cmocka_unit_test(test_transactions_see_it),
 		cmocka_unit_test(test_model),
 		cmocka_unit_test(test_beside_writers),
