@@ -12,13 +12,25 @@
 #include "fs/file.h"
 #include "fs/links.h"
 #include "fs/namei_impl.h"
+#include "fs/service.h"
 
 #ifndef RENAME_NOREPLACE
 #define RENAME_NOREPLACE (1 << 0)
 #define RENAME_EXCHANGE (1 << 1)
 #endif
 
+/* So many keys below a directory are moved beside what goes on: that costs some syncs of the disk. */
+enum { BESIDE_MIN = 20000 };
+
+/* Such a move: between what is done with the lock before, and after. */
+struct beside {
+	struct store_move *move; /* NULL: none */
+	struct key_buf from, to;
+	bool tried;
+};
+
 struct renaming {
+	struct beside *beside;
 	struct node *node, *target;  /* target NULL: the new name is free */
 	struct node *name, *target_name; /* what stands for these names: the nodes, or aliases */
 	struct namei_held held[2];
@@ -140,6 +152,61 @@ static int put_moved_dir(struct mount *m, struct namei_batch *b, struct node *n,
 	return error;
 }
 
+/* What was copied beside is of use if it is what is to be moved now. */
+static bool is_copied(const struct mount *m, const struct beside *b, const struct key_buf *from, const struct key_buf *to)
+{
+	return b->move && !m->nodes->links_recorded && b->from.size == from->size && b->to.size == to->size &&
+	       memcmp(b->from.data, from->data, from->size) == 0 && memcmp(b->to.data, to->data, to->size) == 0;
+}
+
+static int move_below(struct mount *m, struct renaming *r, const struct key_buf *from, const struct key_buf *to)
+{
+	const struct store_calls *calls = m->store->calls;
+	enum store_result result = STORE_CONFLICT;
+	if (is_copied(m, r->beside, from, to))
+		result = calls->move_commit(r->beside->move, r->batch.changes, r->batch.count);
+	if (result == STORE_CONFLICT)
+		result = calls->move_prefix(m->store, key_bytes(from), key_bytes(to), false, r->batch.changes, r->batch.count);
+	return errmap_from_store(result);
+}
+
+static bool count_one(void *arg, struct store_bytes key, const struct store_entry *entry)
+{
+	unsigned *left = arg;
+	(void)key;
+	(void)entry;
+	return --*left > 0;
+}
+
+/* Whether the directory is to be copied beside; the move has begun then. What fails is left to the plain way. */
+static bool begin_beside(struct mount *m, struct renaming *r)
+{
+	struct beside *b = r->beside;
+	const struct store_calls *calls = m->store->calls;
+	unsigned left = BESIDE_MIN;
+	if (b->tried || !node_is_dir(r->node) || !calls->move_begin || m->nodes->links_recorded)
+		return false;
+	b->tried = true;
+	if (node_dir_key(r->node, &b->from) != 0 || namei_place_key(&r->place, true, &b->to) != 0)
+		return false;
+	if (calls->scan(m->store, STORE_USER, key_bytes(&b->from), true, count_one, &left) != STORE_OK || left)
+		return false;
+	return calls->move_begin(m->store, key_bytes(&b->from), key_bytes(&b->to), &b->move) == STORE_OK;
+}
+
+/* The long part, without the lock. What else is done meanwhile is as it would be before the rename. */
+static void copy_beside(struct mount *m, struct beside *b)
+{
+	service_may_block();
+	pthread_mutex_unlock(&m->nodes->mu);
+	enum store_result result = m->store->calls->move_copy(b->move);
+	pthread_mutex_lock(&m->nodes->mu);
+	if (result == STORE_OK)
+		return;
+	m->store->calls->move_end(b->move);
+	b->move = NULL;
+}
+
 static int move_dir(struct mount *m, struct renaming *r)
 {
 	struct key_buf from = { 0 }, to = { 0 };
@@ -152,11 +219,8 @@ static int move_dir(struct mount *m, struct renaming *r)
 		error = namei_place_key(&r->place, true, &to);
 	if (!error)
 		error = links_move_below(m, &r->batch, key_bytes(&from), key_bytes(&to), false);
-	if (!error) {
-		enum store_result result = m->store->calls->move_prefix(m->store, key_bytes(&from), key_bytes(&to), false,
-									r->batch.changes, r->batch.count);
-		error = errmap_from_store(result);
-	}
+	if (!error)
+		error = move_below(m, r, &from, &to);
 	key_done(&from);
 	key_done(&to);
 	return error;
@@ -367,12 +431,11 @@ static int rename_locked(struct mount *m, struct renaming *r, struct node *dir)
 	return error;
 }
 
-int namei_rename(struct mount *m, struct node *dir, const char *name, struct node *new_dir, const char *new_name,
-		 unsigned flags)
+/* EAGAIN: a move beside has begun; to be done, and all of this once more then. */
+static int rename_names(struct mount *m, struct node *dir, const char *name, struct node *new_dir, const char *new_name, unsigned flags,
+			struct beside *beside)
 {
-	struct renaming r = { 0 };
-	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE) || flags == (RENAME_NOREPLACE | RENAME_EXCHANGE))
-		return EINVAL;
+	struct renaming r = { .beside = beside };
 	int error = namei_lookup(m, dir, name, &r.node);
 	if (error)
 		return error;
@@ -399,6 +462,8 @@ int namei_rename(struct mount *m, struct node *dir, const char *name, struct nod
 	if (!error && !(flags & RENAME_EXCHANGE) && r.node != target) {
 		/* Files that are changed in parts are so under their keys, which change. */
 		error = settle_renamed(m, &r);
+		if (!error && begin_beside(m, &r))
+			error = EAGAIN;
 		if (!error)
 			error = rename_locked(m, &r, dir);
 	}
@@ -411,5 +476,27 @@ int namei_rename(struct mount *m, struct node *dir, const char *name, struct nod
 	namei_batch_done(&r.batch);
 	namei_held_done(m, &r.held[0]);
 	namei_held_done(m, &r.held[1]);
+	return error;
+}
+
+int namei_rename(struct mount *m, struct node *dir, const char *name, struct node *new_dir, const char *new_name,
+		 unsigned flags)
+{
+	struct beside beside = { .move = NULL };
+	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE) || flags == (RENAME_NOREPLACE | RENAME_EXCHANGE))
+		return EINVAL;
+	int error = rename_names(m, dir, name, new_dir, new_name, flags, &beside);
+	if (error == EAGAIN && beside.move) {
+		dir->lookups++; /* keeps them live without the lock */
+		new_dir->lookups++;
+		copy_beside(m, &beside);
+		error = rename_names(m, dir, name, new_dir, new_name, flags, &beside);
+		dir->lookups--;
+		new_dir->lookups--;
+		if (beside.move)
+			m->store->calls->move_end(beside.move);
+	}
+	key_done(&beside.from);
+	key_done(&beside.to);
 	return error;
 }

@@ -81,6 +81,7 @@ struct store_change {
 
 struct store;
 struct store_list;
+struct store_move;
 
 struct store_calls {
 	void (*close)(struct store *s, bool clean);
@@ -107,6 +108,14 @@ struct store_calls {
 	 * its own way. */
 	enum store_result (*move_prefix)(struct store *s, struct store_bytes from, struct store_bytes to, bool exchange,
 		const struct store_change *changes, size_t count);
+	/* The same for many keys, without holding others up; NULL: the store has no such way. What lies below `to` must be nothing.
+	 * _begin keeps the present state, _copy writes it below `to`, for as long as that takes, beside any other calls, and _commit
+	 * ends it as above, with what was changed meanwhile; STORE_CONFLICT then: more was changed than can be followed, and nothing has
+	 * moved. The others are called as commits are: one at a time with these. _end follows in any case. */
+	enum store_result (*move_begin)(struct store *s, struct store_bytes from, struct store_bytes to, struct store_move **out);
+	enum store_result (*move_copy)(struct store_move *move);
+	enum store_result (*move_commit)(struct store_move *move, const struct store_change *changes, size_t count);
+	void (*move_end)(struct store_move *move); /* NULL is none */
 	/* Keeps the present value of a key readable after it is deleted or replaced (unlinked open files). Of a large value
 	 * the entry has no bytes: `parts` is set then. */
 	enum store_result (*hold)(struct store *s, enum store_space space, struct store_bytes key, struct store_entry *out);

@@ -156,7 +156,7 @@ void store_lsm_end_done(struct wombat_slice end)
 	free((void *)(uintptr_t)end.data);
 }
 
-static enum wombat_status scan(struct wombat *db, struct wombat_read_options read, enum store_space space,
+enum wombat_status store_lsm_scan_prefix(struct wombat *db, struct wombat_read_options read, enum store_space space,
 			       struct store_bytes prefix, bool (*each)(void *arg, struct store_bytes key, const struct store_entry *entry), void *arg)
 {
 	struct wombat_iter_options options = {
@@ -189,7 +189,7 @@ static enum store_result lsm_scan(struct store *s, enum store_space space, struc
 				  bool (*each)(void *arg, struct store_bytes key, const struct store_entry *entry), void *arg)
 {
 	struct wombat_read_options read = { snapshot_of(s), meta_only ? WOMBAT_READ_META : 0 };
-	return errmap_store_from_wombat(scan(db_of(s), read, space, prefix, each, arg));
+	return errmap_store_from_wombat(store_lsm_scan_prefix(db_of(s), read, space, prefix, each, arg));
 }
 
 /* ---- Writing ------------------------------------------------------------------------------- */
@@ -209,7 +209,7 @@ enum store_result store_lsm_check_guard(struct store *s, const struct store_chan
 	return holds ? STORE_OK : STORE_CONFLICT;
 }
 
-static enum wombat_status add_delete_prefix(struct wombat_batch *b, enum store_space space, struct store_bytes prefix)
+enum wombat_status store_lsm_add_delete_prefix(struct wombat_batch *b, enum store_space space, struct store_bytes prefix)
 {
 	struct wombat_slice end;
 	if (!store_lsm_prefix_end(prefix, &end))
@@ -219,7 +219,7 @@ static enum wombat_status add_delete_prefix(struct wombat_batch *b, enum store_s
 	return status;
 }
 
-static enum wombat_status add_change(struct wombat_batch *b, const struct store_change *c)
+enum wombat_status store_lsm_add_change(struct wombat_batch *b, const struct store_change *c)
 {
 	/* The changes outlive the batch. */
 	struct wombat_put_info info = { .time_ns = c->time_ns, .expiry_ns = c->expiry_ns, .attr = slice(c->attr),
@@ -234,7 +234,7 @@ static enum wombat_status add_change(struct wombat_batch *b, const struct store_
 	case STORE_DELETE:
 		return wombat_batch_delete(b, c->space, slice(c->key));
 	case STORE_DELETE_PREFIX:
-		return add_delete_prefix(b, c->space, c->key);
+		return store_lsm_add_delete_prefix(b, c->space, c->key);
 	}
 	return WOMBAT_INVALID;
 }
@@ -258,7 +258,8 @@ static enum wombat_status commit_edit(const struct store_change *c, const struct
 
 void store_lsm_tell(struct store *s, const struct store_told *told)
 {
-	const struct store_lsm *l = (struct store_lsm *)s;
+	struct store_lsm *l = (struct store_lsm *)s;
+	store_lsm_moves_note(l, told);
 	if (l->observer)
 		l->observer(l->observer_arg, told);
 }
@@ -289,7 +290,7 @@ static enum store_result lsm_commit(struct store *s, const struct store_change *
 		if (changes[i].edit)
 			edited = &changes[i];
 		else
-			status = add_change(b, &changes[i]);
+			status = store_lsm_add_change(b, &changes[i]);
 	}
 	unsigned flags = durable ? WOMBAT_SYNC : 0;
 	store_note_change(s);
@@ -305,115 +306,6 @@ static enum store_result lsm_commit(struct store *s, const struct store_change *
 		if (out_version)
 			*out_version = told.version;
 	}
-	return errmap_store_from_wombat(status);
-}
-
-/* The values that it puts or moves without reading them stay open until the batch was written. */
-struct mover {
-	struct wombat *db;
-	struct wombat_batch *batch;
-	bool exchange;
-	enum store_space space;
-	struct store_bytes from, to;
-	struct wombat_value **values;
-	size_t value_count, value_capacity;
-	enum wombat_status status;
-};
-
-static enum wombat_status move_large(struct mover *m, struct wombat_slice from, struct wombat_slice to,
-				     const struct wombat_put_info *info)
-{
-	if (m->value_count == m->value_capacity) {
-		size_t capacity = m->value_capacity ? 2 * m->value_capacity : 16;
-		struct wombat_value **values = realloc(m->values, capacity * sizeof *values);
-		if (!values)
-			return WOMBAT_NO_MEMORY;
-		m->values = values;
-		m->value_capacity = capacity;
-	}
-	struct wombat_value *value;
-	enum wombat_status status = wombat_value_open(m->db, NULL, m->space, from, &value);
-	if (status != WOMBAT_OK)
-		return status;
-	m->values[m->value_count++] = value;
-	/* What changes places would be deleted by the other's move. */
-	if (m->exchange)
-		return wombat_batch_put_value(m->batch, m->space, to, value, info);
-	return wombat_batch_move_value(m->batch, m->space, from, to, value, info);
-}
-
-static void mover_done(struct mover *m)
-{
-	for (size_t i = 0; i < m->value_count; i++)
-		wombat_value_close(m->values[i]);
-	free(m->values);
-}
-
-static bool move_one(void *arg, struct store_bytes key, const struct store_entry *e)
-{
-	struct mover *m = arg;
-	size_t rest = key.size - m->from.size;
-	uint8_t *moved = malloc(m->to.size + rest + 1);
-	if (!moved) {
-		m->status = WOMBAT_NO_MEMORY;
-		return false;
-	}
-	if (m->to.size)
-		memcpy(moved, m->to.data, m->to.size);
-	memcpy(moved + m->to.size, key.data + m->from.size, rest);
-	struct wombat_put_info info = { .time_ns = e->time_ns, .expiry_ns = e->expiry_ns, .attr = slice(e->attr) };
-	struct wombat_slice to = WOMBAT_SLICE(moved, m->to.size + rest);
-	if (e->value_size && !e->value.data)
-		m->status = move_large(m, slice(key), to, &info);
-	else
-		m->status = wombat_batch_put(m->batch, m->space, to, slice(e->value), &info);
-	free(moved);
-	return m->status == WOMBAT_OK;
-}
-
-static enum wombat_status add_move(struct mover *m, enum store_space space, struct store_bytes from, struct store_bytes to)
-{
-	m->space = space;
-	m->from = from;
-	m->to = to;
-	enum wombat_status status = scan(m->db, (struct wombat_read_options){ .flags = WOMBAT_READ_AT_HAND }, space, from,
-					 move_one, m);
-	return status == WOMBAT_OK ? m->status : status;
-}
-
-/* Both prefixes are emptied, then filled anew, in one batch: it costs the subtree's size, and is as atomic as any. */
-static enum store_result lsm_move_prefix(struct store *s, struct store_bytes from, struct store_bytes to, bool exchange,
-					 const struct store_change *changes, size_t count)
-{
-	static const enum store_space spaces[] = { STORE_USER, STORE_DIRS };
-	if (snapshot_of(s))
-		return STORE_READ_ONLY;
-	struct wombat_batch *b = wombat_batch_new();
-	if (!b)
-		return STORE_NO_MEMORY;
-	enum wombat_status status = WOMBAT_OK;
-	for (size_t i = 0; i < 2 && status == WOMBAT_OK; i++) {
-		status = add_delete_prefix(b, spaces[i], to);
-		if (status == WOMBAT_OK)
-			status = add_delete_prefix(b, spaces[i], from);
-	}
-	struct mover m = { .db = db_of(s), .batch = b, .exchange = exchange };
-	for (size_t i = 0; i < 2 && status == WOMBAT_OK; i++) {
-		status = add_move(&m, spaces[i], from, to);
-		if (status == WOMBAT_OK && exchange)
-			status = add_move(&m, spaces[i], to, from);
-	}
-	for (size_t i = 0; i < count && status == WOMBAT_OK; i++)
-		status = add_change(b, &changes[i]);
-	struct store_told told = { .changes = changes, .count = count, .from = &from, .to = &to, .exchange = exchange };
-	store_note_change(s);
-	if (status == WOMBAT_OK)
-		status = wombat_write(db_of(s), b, 0, &told.version);
-	store_note_change(s);
-	mover_done(&m);
-	wombat_batch_free(b);
-	if (status == WOMBAT_OK)
-		store_lsm_tell(s, &told);
 	return errmap_store_from_wombat(status);
 }
 
@@ -573,7 +465,8 @@ static enum store_result new_store(struct wombat *db, struct wombat_snapshot *sn
 		.close = lsm_close, .get = lsm_get, .entry_release = lsm_entry_release,
 		.prefix_exists = lsm_prefix_exists, .list_open = lsm_list_open, .list_seek = lsm_list_seek,
 		.list_next = lsm_list_next, .list_close = lsm_list_close, .scan = lsm_scan, .commit = lsm_commit,
-		.move_prefix = lsm_move_prefix, .hold = lsm_hold, .read_held = lsm_read_held,
+		.move_prefix = store_lsm_move_prefix, .move_begin = store_lsm_move_begin, .move_copy = store_lsm_move_copy,
+		.move_commit = store_lsm_move_commit, .move_end = store_lsm_move_end, .hold = lsm_hold, .read_held = lsm_read_held,
 		.next_held = lsm_next_held, .edit_open = lsm_edit_open, .edit_close = lsm_edit_close, .edit_read = lsm_edit_read,
 		.edit_write = lsm_edit_write, .edit_copy = lsm_edit_copy, .edit_resize = lsm_edit_resize, .edit_punch = lsm_edit_punch,
 		.edit_next = lsm_edit_next, .snapshot_open = lsm_snapshot_open, .estimate = lsm_estimate, .sync = lsm_sync,

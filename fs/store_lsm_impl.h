@@ -12,6 +12,7 @@ struct store_lsm {
 	struct wombat_snapshot *snapshot; /* what it shows; NULL: the newest state, which it may change */
 	void (*observer)(void *arg, const struct store_told *told);
 	void *observer_arg;
+	struct store_move *moves; /* that are under way */
 };
 
 static inline struct wombat_slice slice(struct store_bytes b)
@@ -40,7 +41,22 @@ enum wombat_status store_lsm_scan(struct wombat_iter *it,
 	bool (*each)(void *arg, struct store_bytes key, const struct store_entry *entry), void *arg);
 /* Whether a change may be made: STORE_OK, STORE_CONFLICT. */
 enum store_result store_lsm_check_guard(struct store *s, const struct store_change *c);
-/* To whoever observes the store. */
+/* To whoever observes the store, and to the moves that are under way. */
 void store_lsm_tell(struct store *s, const struct store_told *told);
+void store_lsm_moves_note(struct store_lsm *l, const struct store_told *told);
+/* Calls `each` with what is below a prefix. */
+enum wombat_status store_lsm_scan_prefix(struct wombat *db, struct wombat_read_options read, enum store_space space,
+	struct store_bytes prefix, bool (*each)(void *arg, struct store_bytes key, const struct store_entry *entry), void *arg);
+enum wombat_status store_lsm_add_delete_prefix(struct wombat_batch *b, enum store_space space, struct store_bytes prefix);
+/* One that is no edit. It outlives the batch. */
+enum wombat_status store_lsm_add_change(struct wombat_batch *b, const struct store_change *c);
+
+/* store_move.c: see store_calls. */
+enum store_result store_lsm_move_prefix(struct store *s, struct store_bytes from, struct store_bytes to, bool exchange,
+	const struct store_change *changes, size_t count);
+enum store_result store_lsm_move_begin(struct store *s, struct store_bytes from, struct store_bytes to, struct store_move **out);
+enum store_result store_lsm_move_copy(struct store_move *m);
+enum store_result store_lsm_move_commit(struct store_move *move, const struct store_change *changes, size_t count);
+void store_lsm_move_end(struct store_move *m);
 
 #endif

@@ -596,6 +596,7 @@ enum store_result store_txn_new(struct store *main, struct store **out)
 	t->calls.scan = txn_scan;
 	t->calls.commit = txn_commit;
 	t->calls.move_prefix = txn_move_prefix;
+	t->calls.move_begin = NULL;
 	t->calls.hold = txn_hold;
 	t->calls.edit_open = txn_edit_open;
 	t->calls.edit_close = txn_edit_close;

@@ -268,13 +268,14 @@ static enum wombat_status complete_edit_locked(struct wombat_ingest *g, uint64_t
 	REQUIRES(&g->db->state_mu);
 static enum wombat_status complete_edit_locked(struct wombat_ingest *g, uint64_t sequence, const struct version_edit *top)
 {
-	uint64_t last = sequence + g->changes;
 	enum wombat_status s = place_tables_locked(g->db, g, sequence);
 	for (size_t i = 0; i < top->added_count && s == WOMBAT_OK; i++)
 		s = version_edit_add_file(&g->edit, 0, top->added[i].file);
+	if (s != WOMBAT_OK)
+		return s;
 	g->edit.has_last_sequence = g->edit.has_flushed_sequence = true;
-	g->edit.last_sequence = g->edit.flushed_sequence = last;
-	return s;
+	g->edit.last_sequence = g->edit.flushed_sequence = sequence + g->changes;
+	return WOMBAT_OK;
 }
 
 /* The leader's part: all changes before are in tables, and nobody writes. */
@@ -286,14 +287,11 @@ static enum wombat_status apply(void *arg, uint64_t sequence)
 	const struct compaction_context context = context_of(db);
 	version_edit_init(&top);
 	enum wombat_status s = write_batch_table(g, sequence + 1, &top);
-	if (s != WOMBAT_OK) {
-		rewrite_undo(&context, &top, 0);
-		version_edit_done(&top);
-		return s; /* Of what was logged nobody sees anything. */
-	}
 	mutex_lock(&db->state_mu);
-	s = complete_edit_locked(g, sequence, &top);
 	if (s == WOMBAT_OK)
+		s = complete_edit_locked(g, sequence, &top);
+	bool begun = s == WOMBAT_OK; /* Before, nothing has happened: of what was logged nobody sees anything. */
+	if (begun)
 		s = version_set_apply(db->versions, &g->edit); /* drops and takes state_mu */
 	for (size_t i = 0; i < g->claim_count; i++)
 		version_set_unclaim(db->versions, &g->claims[i]);
@@ -302,10 +300,12 @@ static enum wombat_status apply(void *arg, uint64_t sequence)
 	g->claims = NULL;
 	if (s == WOMBAT_OK)
 		s = db_view_install_locked(db);
-	if (s != WOMBAT_OK)
+	if (s != WOMBAT_OK && begun)
 		db_background_fail_locked(db, s);
 	db_state_changed_locked(db);
 	mutex_unlock(&db->state_mu);
+	if (!begun)
+		rewrite_undo(&context, &top, 0);
 	version_edit_done(&top);
 	return s;
 }
