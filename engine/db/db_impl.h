@@ -38,6 +38,8 @@ struct mem_slot {
 };
 
 /* What a read looks at: counted, never changed once installed. */
+enum { SPARE_ITERS = 4 };
+
 struct read_view {
 	atomic_int refs;
 	struct read_view *retired_next; /* of those that wait for readers to be gone; guarded by view_mu */
@@ -165,6 +167,8 @@ struct wombat {
 	/* The current one, which counts as its holder. Replaced under view_mu; loaded under it, or in a section of
 	 * base/readers.h. */
 	_Atomic(struct read_view *) view;
+	/* Iterators that were freed, whole, for the next that is made the same: see db_iter.c. Each of the present view, but for moments. */
+	_Atomic(struct wombat_iter *) spare_iters[SPARE_ITERS];
 	_Atomic(struct read_view *) retired_views; /* of its kind before, that readers may still look at; the latest first; guarded by view_mu */
 
 	struct mutex snapshots_mu;
@@ -214,6 +218,8 @@ struct read_view *db_view_acquire(struct wombat *db);
 void db_view_drain(struct wombat *db);
 /* At the end, when nobody reads: of all views. */
 void db_view_end(struct wombat *db);
+/* The iterators that wait to be used again; they keep a view and some blocks. */
+void db_iter_drop_spares(struct wombat *db);
 struct read_view *db_view_ref(struct read_view *view);
 void db_view_release(struct read_view *view);
 /* Makes a view of the present memtables and version the one that new readers get. */

@@ -10,6 +10,10 @@
  *     BACKWARD  the merge stands before all versions of the key that is shown; `record` borrows from `kept`
  *
  * Range tombstones of all sources are collected once, when the iterator is made.
+ *
+ * Making one costs as much as a seek, so what is freed is kept whole (`spare_iters`), and who wants the same bounds of the same view
+ * gets it. Whoever installs a view takes the spare ones away; whoever leaves one looks at the view behind that: of the two, one
+ * sees the other, as these are sequentially consistent. So none keeps an old view.
  */
 #include "engine/base/alloc.h"
 #include "engine/db/db_impl.h"
@@ -40,6 +44,9 @@ struct wombat_iter {
 	bool skipping;
 	struct buf kept_key, kept_value;  /* BACKWARD: what is shown */
 	uint64_t kept_tag;
+	bool is_common;                   /* made by wombat_iter_new(): another like it may be wanted */
+	bool has_active;                  /* the view's active memtable is in the merge */
+	uint64_t read_ahead;              /* as it was when the merge was made */
 };
 
 /* ---- What shows ---------------------------------------------------------------------------- */
@@ -423,9 +430,11 @@ static enum wombat_status build_merge(struct wombat_iter *it, const struct womba
 	for (size_t i = 0; i < view->memtable_count && s == WOMBAT_OK; i++) {
 		if (memtable_entries(view->memtables[i]) == 0)
 			continue;
+		it->has_active |= i == 0;
 		s = memtable_iter_new(view->memtables[i], &children[count]);
 		count += s == WOMBAT_OK;
 	}
+	it->read_ahead = atomic_load_explicit(&it->db->live.read_ahead_size, memory_order_relaxed);
 	unsigned flags = 0;
 	if (options && options->read.flags & WOMBAT_READ_CACHED)
 		flags |= TABLE_READ_CACHED;
@@ -433,8 +442,7 @@ static enum wombat_status build_merge(struct wombat_iter *it, const struct womba
 		flags |= TABLE_READ_NO_FILL;
 	if (s == WOMBAT_OK)
 		s = version_add_iters(view->version, it->db->tables, buf_slice(&it->lower), buf_slice(&it->upper), flags,
-				      atomic_load_explicit(&it->db->live.read_ahead_size, memory_order_relaxed),
-				      children, &count);
+				      it->read_ahead, children, &count);
 	if (s == WOMBAT_OK) {
 		s = merge_iter_new(children, count, &it->merge); /* takes them in any case */
 	} else {
@@ -485,17 +493,124 @@ enum wombat_status db_iter_new_at(struct wombat *db, struct read_view *view, uin
 	return new_at(db, view ? db_view_ref(view) : db_view_acquire(db), sequence, options, keyspace, NULL, out_iter);
 }
 
+/* ---- Spare ones ---------------------------------------------------------------------------- */
+
+static void free_whole(struct wombat_iter *it)
+{
+	lru_pin_release(&it->value_pin);
+	iter_free(it->merge);
+	range_fragments_unref(it->ranges);
+	db_view_release(it->view);
+	buf_done(&it->lower);
+	buf_done(&it->upper);
+	buf_done(&it->skip);
+	buf_done(&it->walk_from);
+	buf_done(&it->kept_key);
+	buf_done(&it->kept_value);
+	mem_free(it);
+}
+
+static struct wombat_iter *take_spare(struct wombat *db, unsigned at)
+{
+	if (!atomic_load_explicit(&db->spare_iters[at], memory_order_relaxed))
+		return NULL;
+	return atomic_exchange_explicit(&db->spare_iters[at], NULL, memory_order_seq_cst);
+}
+
+void db_iter_drop_spares(struct wombat *db)
+{
+	for (unsigned i = 0; i < SPARE_ITERS; i++) {
+		struct wombat_iter *it = atomic_exchange_explicit(&db->spare_iters[i], NULL, memory_order_seq_cst);
+		if (it)
+			free_whole(it);
+	}
+}
+
+/* False: it is not kept, and the caller's still. */
+static bool leave_spare(struct wombat_iter *it)
+{
+	struct wombat *db = it->db;
+	if (!it->is_common)
+		return false;
+	lru_pin_release(&it->value_pin);
+	for (unsigned i = 0; i < SPARE_ITERS; i++) {
+		struct wombat_iter *none = NULL;
+		struct read_view *view = it->view;
+		if (atomic_load_explicit(&db->spare_iters[i], memory_order_relaxed) ||
+		    !atomic_compare_exchange_strong_explicit(&db->spare_iters[i], &none, it, memory_order_seq_cst,
+							     memory_order_relaxed))
+			continue;
+		/* It may be somebody else's by now, or gone: no look into it. */
+		if (atomic_load_explicit(&db->view, memory_order_seq_cst) != view && (it = take_spare(db, i)) != NULL)
+			free_whole(it);
+		return true;
+	}
+	return false;
+}
+
+static bool is_bound(const struct buf *b, uint8_t keyspace, struct wombat_slice key)
+{
+	return b->size == key.size + 1 && b->data[0] == keyspace && (key.size == 0 || memcmp(b->data + 1, key.data, key.size) == 0);
+}
+
+/* Whether it is what would be made anew. Of the memtables only the active one changes under a view. */
+static bool is_same(const struct wombat_iter *it, const struct wombat_iter_options *options, unsigned keyspace)
+{
+	static const struct wombat_iter_options none;
+	const struct wombat_iter_options *o = options ? options : &none;
+	const struct wombat *db = it->db;
+	/* It has a reference of its own: no other view can have this address. */
+	const struct read_view *view = it->view;
+	if (atomic_load_explicit(&db->view, memory_order_acquire) != view || it->read.flags != o->read.flags)
+		return false;
+	if (it->has_active ? memtable_has_range_dels(view->memtables[0]) : memtable_entries(view->memtables[0]) > 0)
+		return false;
+	return is_bound(&it->lower, (uint8_t)keyspace, o->lower) &&
+	       is_bound(&it->upper, (uint8_t)(o->upper.size ? keyspace : keyspace + 1), o->upper) &&
+	       it->read_ahead == atomic_load_explicit(&db->live.read_ahead_size, memory_order_relaxed);
+}
+
+/* As a new one; NULL: there is none like it. */
+static struct wombat_iter *reuse_spare(struct wombat *db, const struct wombat_iter_options *options, unsigned keyspace)
+{
+	for (unsigned i = 0; i < SPARE_ITERS; i++) {
+		struct wombat_iter *it = take_spare(db, i);
+		if (!it)
+			continue;
+		if (!is_same(it, options, keyspace)) {
+			free_whole(it);
+			continue;
+		}
+		it->read = options ? options->read : (struct wombat_read_options){ .snapshot = NULL };
+		it->now_ns = db->env->calls->now_ns(db->env);
+		it->valid = it->backward = it->skipping = false;
+		it->status = WOMBAT_OK;
+		it->range_at = 0;
+		return it;
+	}
+	return NULL;
+}
+
 enum wombat_status db_iter_new(struct wombat *db, const struct wombat_iter_options *options, unsigned keyspace,
 			       const struct iter_own *own, struct wombat_iter **out_iter)
 {
-	struct read_view *view = db_view_acquire(db);
 	const struct wombat_snapshot *snapshot = options ? options->read.snapshot : NULL;
+	struct wombat_iter *spare = own ? NULL : reuse_spare(db, options, keyspace);
+	if (spare) {
+		spare->sequence = snapshot ? snapshot->sequence : atomic_load_explicit(&db->visible_sequence, memory_order_acquire);
+		stats_add(db->stats, STAT_SCANS, 1);
+		*out_iter = spare;
+		return WOMBAT_OK;
+	}
+	struct read_view *view = db_view_acquire(db);
 	/* After the view: see db_read.c. */
 	uint64_t sequence = snapshot ? snapshot->sequence :
 			    atomic_load_explicit(&db->visible_sequence, memory_order_acquire);
 	enum wombat_status s = new_at(db, view, sequence, options, keyspace, own, out_iter);
-	if (s == WOMBAT_OK)
+	if (s == WOMBAT_OK) {
+		(*out_iter)->is_common = !own;
 		stats_add(db->stats, STAT_SCANS, 1);
+	}
 	return s;
 }
 
@@ -516,15 +631,6 @@ void wombat_iter_free(struct wombat_iter *it)
 	if (!it)
 		return;
 	end_walk(it);
-	lru_pin_release(&it->value_pin);
-	iter_free(it->merge);
-	range_fragments_unref(it->ranges);
-	db_view_release(it->view);
-	buf_done(&it->lower);
-	buf_done(&it->upper);
-	buf_done(&it->skip);
-	buf_done(&it->walk_from);
-	buf_done(&it->kept_key);
-	buf_done(&it->kept_value);
-	mem_free(it);
+	if (!leave_spare(it))
+		free_whole(it);
 }

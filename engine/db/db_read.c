@@ -71,6 +71,7 @@ void db_view_drain(struct wombat *db)
 
 void db_view_end(struct wombat *db)
 {
+	db_iter_drop_spares(db);
 	release_list(atomic_load_explicit(&db->retired_views, memory_order_relaxed));
 	db_view_release(atomic_load_explicit(&db->view, memory_order_relaxed));
 }
@@ -98,6 +99,7 @@ enum wombat_status db_view_install_locked(struct wombat *db)
 	struct read_view *gone = take_gone(db);
 	mutex_unlock(&db->view_mu);
 	release_list(gone);
+	db_iter_drop_spares(db);
 	return WOMBAT_OK;
 }
 

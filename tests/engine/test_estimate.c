@@ -22,7 +22,9 @@ static uint64_t keys_between(struct db_world *w, unsigned from, unsigned to)
 	char a[16], b[16];
 	uint64_t keys = 77, bytes = 78;
 	assert_ok(wombat_estimate(w->db, WOMBAT_USER, key_of(from, a), key_of(to, b), &keys, &bytes));
-	assert_int_equal(keys == 0, bytes == 0);
+	/* Less than half a key is none, but has its bytes. */
+	assert_true(keys == 0 || bytes > 0);
+	assert_true(from < to || bytes == 0);
 	return keys;
 }
 
