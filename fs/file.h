@@ -18,6 +18,22 @@ int file_write(struct mount *m, struct node *n, const void *data, size_t size, u
  * for a file. */
 int file_read(struct mount *m, struct node *n, uint64_t offset, size_t size, const uint8_t **out, size_t *out_size);
 
+/*
+ * The same for a READ, which others need not wait for: what is committed and not in memory is read without the mount's lock, which is
+ * let go meanwhile. The bytes are those that the file held at some moment between. To be ended by file_piece_done() with the lock, but
+ * `data` with `buffer` set is the piece's own, and may be used before that without.
+ */
+struct file_piece {
+	const uint8_t *data;
+	size_t size;
+	uint8_t *buffer;          /* NULL: the data is borrowed */
+	struct store_entry entry; /* that it is of */
+	bool has_entry;
+};
+int file_read_piece(struct mount *m, struct node *n, uint64_t offset, size_t size, struct file_piece *out);
+/* `m`: the outer mount, as a tree may be gone by then. */
+void file_piece_done(struct mount *m, struct file_piece *p);
+
 /* Keeps what the file holds readable, also when its record goes. */
 int file_pin(struct mount *m, struct node *n);
 /* Zeros from `offset` on, within the file. */
@@ -30,6 +46,10 @@ int file_copy(struct mount *m, struct node *from, uint64_t from_offset, struct n
 	size_t *out_size);
 /* Commits what is changed in parts at the node or below it, since that is bound to its key. */
 int file_settle(struct mount *m, struct node *n);
+
+/* Where the file's value is pinned: anew, for a move, which is of the record as it is now. That has the same value, but may have
+ * been put anew, with the directory's key. */
+int file_pin_anew(struct mount *m, struct node *n);
 
 /* What a record of the file is to hold, into `value`, `held` or `edit` of a put: its own, or the node's until that changes. */
 int file_content(struct mount *m, struct node *n, struct store_change *out);

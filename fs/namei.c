@@ -14,6 +14,7 @@
 #include "fs/file.h"
 #include "fs/links.h"
 #include "fs/namei_impl.h"
+#include "fs/service.h"
 
 enum { NAME_BYTES_MAX = 255 };
 
@@ -100,15 +101,16 @@ static int lookup_dir(struct mount *m, const struct place *p, const struct key_b
 	bool exists, is_explicit = false;
 	*out = NULL;
 	/* Its own record is among those that begin so. */
-	enum store_result r = s->calls->prefix_exists(s, STORE_DIRS, key_bytes(prefix), true, &exists);
+	const bool may_block = !m->nodes->from_memory;
+	enum store_result r = s->calls->prefix_exists(s, STORE_DIRS, key_bytes(prefix), may_block, &exists);
 	if (r == STORE_OK && exists && p->kind == KEYPATH_NAME) {
-		r = s->calls->get(s, STORE_DIRS, key_bytes(prefix), true, true, &e);
+		r = s->calls->get(s, STORE_DIRS, key_bytes(prefix), true, may_block, &e);
 		is_explicit = r == STORE_OK;
 		if (r == STORE_NOT_FOUND)
 			r = STORE_OK;
 	}
 	if (r == STORE_OK && !exists)
-		r = s->calls->prefix_exists(s, STORE_USER, key_bytes(prefix), true, &exists);
+		r = s->calls->prefix_exists(s, STORE_USER, key_bytes(prefix), may_block, &exists);
 	if (r != STORE_OK)
 		return errmap_from_store(r);
 	if (!is_explicit && !exists)
@@ -178,7 +180,7 @@ static int lookup_file(struct mount *m, const struct place *p, struct store_byte
 {
 	struct store_entry e;
 	struct links_found found;
-	enum store_result r = m->store->calls->get(m->store, STORE_USER, key, true, true, &e);
+	enum store_result r = m->store->calls->get(m->store, STORE_USER, key, true, !m->nodes->from_memory, &e);
 	if (r != STORE_OK)
 		return errmap_from_store(r);
 	int error = links_judge(m, key, &e, &found);
@@ -252,6 +254,47 @@ int namei_lookup(struct mount *m, struct node *dir, const char *name, struct nod
 		note_missing(m, dir, name, len, changes);
 	key_done(&key);
 	return error;
+}
+
+/* What looking a name up asks the store, for its caches; `key`: the name's, with a '/' behind it. */
+static void warm_name(struct store *s, struct key_buf *key)
+{
+	static const enum store_space spaces[] = { STORE_DIRS, STORE_USER };
+	struct store_entry e;
+	bool exists;
+	for (size_t i = 0; i < 2; i++) {
+		(void)s->calls->prefix_exists(s, spaces[i], key_bytes(key), true, &exists);
+		if (spaces[i] == STORE_USER)
+			key->size--;
+		if (s->calls->get(s, spaces[i], key_bytes(key), true, true, &e) == STORE_OK)
+			s->calls->entry_release(s, &e);
+	}
+}
+
+int namei_lookup_beside(struct mount *m, struct node *dir, const char *name, struct node **out)
+{
+	struct place p;
+	struct key_buf key = { 0 };
+	if (m->outer && !m->fixed) /* a transaction is for one thread at a time */
+		return namei_lookup(m, dir, name, out);
+	m->nodes->from_memory = true;
+	int error = namei_lookup(m, dir, name, out);
+	m->nodes->from_memory = false;
+	if (error != EAGAIN)
+		return error;
+	error = namei_place_of(m, dir, name, &p);
+	if (!error)
+		error = namei_place_key(&p, true, &key);
+	if (!error && p.kind == KEYPATH_NAME) {
+		service_may_block();
+		dir->lookups++; /* keeps it */
+		mount_unlock(m);
+		warm_name(m->store, &key);
+		mount_lock(m);
+		dir->lookups--;
+	}
+	key_done(&key);
+	return error ? error : namei_lookup(m, dir, name, out);
 }
 
 /* ---- Creation ------------------------------------------------------------------------------ */

@@ -35,6 +35,8 @@ int namei_commit(struct mount *m, struct namei_batch *b);
  * found for the name, which saves asking.  ENOENT, ENAMETOOLONG, EIO (damaged attributes).
  */
 int namei_lookup(struct mount *m, struct node *dir, const char *name, struct node **out);
+/* The same, but what is not in memory is read beside what goes on: the mount's lock is let go meanwhile. */
+int namei_lookup_beside(struct mount *m, struct node *dir, const char *name, struct node **out);
 /* A fresh file, not in the store before its first commit.  EEXIST, EINVAL (a name that no key has), ENAMETOOLONG. */
 int namei_create(struct mount *m, struct node *dir, const char *name, mode_t mode, struct caller who, struct node **out);
 /* Directories, symbolic links (with their target), special files and empty files: committed at once. */

@@ -66,7 +66,9 @@ static int put_moved_file(struct mount *m, struct namei_batch *b, struct node *n
 {
 	struct key_buf key = { 0 }, from = { 0 };
 	struct store_change change = { .op = STORE_PUT, .space = STORE_USER };
-	int error = file_content(m, n, &change);
+	int error = file_pin_anew(m, n);
+	if (!error)
+		error = file_content(m, n, &change);
 	/* Of two that change places neither's key is free. */
 	if (!error && change.held && !exchanged) {
 		error = node_file_key(n, &from);
@@ -198,9 +200,9 @@ static bool begin_beside(struct mount *m, struct renaming *r)
 static void copy_beside(struct mount *m, struct beside *b)
 {
 	service_may_block();
-	pthread_mutex_unlock(&m->nodes->mu);
+	mount_unlock(m);
 	enum store_result result = m->store->calls->move_copy(b->move);
-	pthread_mutex_lock(&m->nodes->mu);
+	mount_lock(m);
 	if (result == STORE_OK)
 		return;
 	m->store->calls->move_end(b->move);

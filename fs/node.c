@@ -491,6 +491,7 @@ void node_table_done(struct mount *m)
 	expiry_done(m);
 	attr_done(&t->root.attr);
 	free(t->part);
+	free(t->piece);
 	free(t->buckets);
 	pthread_mutex_destroy(&t->mu);
 	free(t);

@@ -110,9 +110,15 @@ struct node_table {
 	bool links_recorded;            /* STORE_LINKS is not empty */
 	bool acls_recorded;             /* some file may have an access control list: acl.h */
 	struct node_missing missing[NODE_MISSING]; /* names that were looked up last and are not there */
+	bool from_memory;               /* names are looked up so; EAGAIN: the store would have to read */
 	uint8_t *part;                  /* of a large value that is being read: file_read's */
 	size_t part_capacity;
+	uint8_t *piece;                 /* of PIECE_MAX bytes, for the next READ of such a value; NULL: it is in use, or there was none */
 };
+
+/* The one lock; of a tree below the control directory that of the mount that it is in. */
+static inline void mount_lock(struct mount *m) { pthread_mutex_lock(&mount_outer(m)->nodes->mu); }
+static inline void mount_unlock(struct mount *m) { pthread_mutex_unlock(&mount_outer(m)->nodes->mu); }
 
 int node_table_init(struct mount *m);
 void node_table_done(struct mount *m);

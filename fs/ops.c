@@ -128,7 +128,7 @@ int ops_control_lookup(struct mount *m, struct node *dir, const char *name, stru
 
 int ops_lookup(struct mount *m, struct node *dir, const char *name, struct node **out)
 {
-	return is_control_name(m, dir, name) ? ops_control_lookup(m, dir, name, out) : namei_lookup(m, dir, name, out);
+	return is_control_name(m, dir, name) ? ops_control_lookup(m, dir, name, out) : namei_lookup_beside(m, dir, name, out);
 }
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)

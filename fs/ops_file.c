@@ -167,25 +167,35 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
 {
 	struct mount *m = enter(req, OP_READ);
 	struct node *n = node_at(&m, ino);
-	const uint8_t *data;
-	size_t got;
+	struct file_piece piece;
 	if (n->control) {
 		control_read_reply(m, req, n, fi, size, offset);
 		leave(m);
 		return;
 	}
-	int error = file_read(m, n, (uint64_t)offset, size, &data, &got);
+	int error = file_read_piece(m, n, (uint64_t)offset, size, &piece);
 	if (error) {
 		reply_error(m, req, error);
+		leave(m);
+		return;
+	}
+	atomic_fetch_add_explicit(&counts_of(m)->bytes_read, piece.size, memory_order_relaxed);
+	if (offset == 0 && piece.size == n->attr.size && !n->staged)
+		neighbours_read(m, n);
+	/* The copying to the kernel holds nobody up, either. */
+	struct mount *outer = mount_outer(m);
+	if (piece.buffer) {
+		leave(m);
+		m = outer;
+		fuse_reply_buf(req, (const char *)piece.data, piece.size);
+		mount_lock(m);
 	} else {
-		atomic_fetch_add_explicit(&counts_of(m)->bytes_read, got, memory_order_relaxed);
-		fuse_reply_buf(req, (const char *)data, got);
-		if (offset == 0 && got == n->attr.size && !n->staged)
-			neighbours_read(m, n);
+		fuse_reply_buf(req, (const char *)piece.data, piece.size);
 		/* A small value is found again as fast as it is kept, and keeping it would pin a memtable. */
 		if (n->has_held && !n->unlinked && !n->attr.expiry_ns && n->held.value_size <= SMALL_VALUE)
 			node_drop_held(m, n);
 	}
+	file_piece_done(m, &piece);
 	leave(m);
 }
 

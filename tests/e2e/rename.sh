@@ -67,6 +67,22 @@ for size in (10, 300000):
 print("renames passed")
 PY
 python3 "$dir/rename.py" "$mnt"
+# A large file that is open, whose directory was renamed before.
+cat >"$dir/open.py" <<'PY'
+import os, sys
+os.chdir(sys.argv[1])
+for size in (10000, 3000000):
+    content = os.urandom(size)
+    os.mkdir("d")
+    with open("d/f", "wb") as f: f.write(content)
+    with open("d/f", "rb") as f:
+        os.lseek(f.fileno(), 0, os.SEEK_DATA); f.read(1)
+        os.rename("d", "e"); os.rename("e/f", "g")
+        f.seek(0); assert f.read() == content
+    with open("g", "rb") as f: assert f.read() == content
+    os.unlink("g"); os.rmdir("e")
+PY
+python3 "$dir/open.py" "$mnt"
 before=$(cd "$mnt" && find . -type f -exec md5sum {} + | sort)
 remount_db
 same "after remount" "$(cd "$mnt" && find . -type f -exec md5sum {} + | sort)" "$before"

@@ -337,6 +337,123 @@ static void test_sync_holds_up_nobody(void **state)
 	close_file(w, f, fh);
 }
 
+static enum wombat_status read_gate(void *arg, const char *op, const char *path)
+{
+	if (strcmp(op, "reader_read") == 0 && strstr(path, ".sst"))
+		pass_gate(arg, path);
+	return WOMBAT_OK;
+}
+
+static uint64_t send_read(struct fuse_wire *w, uint64_t node, uint64_t fh)
+{
+	struct fuse_read_in in = { .fh = fh, .size = 4096 };
+	const struct iovec parts[] = { PART(in) };
+	return wire_send(w, FUSE_READ, node, w->who, parts, COUNT(parts));
+}
+
+static void receive_text(struct fuse_wire *w, uint64_t unique, const char *text)
+{
+	struct fuse_out_header header;
+	char body[REPLY_MAX] = "";
+	size_t size = wire_receive(w, &header, body, sizeof body);
+	assert_int_equal(header.error, 0);
+	assert_true(header.unique == unique && size == strlen(text) && memcmp(body, text, size) == 0);
+}
+
+/* Files whose content is in tables, and nothing of them in memory. */
+static void put_cold(struct fuse_wire *w)
+{
+	struct wombat_setting none = { "block_cache_size", "0" };
+	wire_put(w, WIRE_ROOT, "f", "content");
+	wire_put(w, WIRE_ROOT, "g", "another");
+	wire_put(w, WIRE_ROOT, "other", "other");
+	assert_int_equal(wombat_flush(w->m.db), WOMBAT_OK);
+	assert_int_equal(wombat_snapshot_create(w->m.db, "one"), WOMBAT_OK);
+	wire_reopen(w);
+	assert_int_equal(wombat_set(w->m.db, &none, 1), WOMBAT_OK);
+}
+
+/* With the request before the gate others are answered. */
+static void check_others(struct fuse_wire *w, uint64_t other)
+{
+	wait_for_somebody_at_gate();
+	for (uint32_t i = 0; i < IN_FLIGHT; i++)
+		check_answered(w, other);
+	assert_false(has_reply(w));
+	set_gate(false);
+}
+
+static void test_lookup_holds_up_nobody(void **state)
+{
+	struct fuse_wire *w = *state;
+	struct fuse_entry_out e[2];
+	put_cold(w);
+	uint64_t other = wire_walk(w, "other"), dirs[2] = { WIRE_ROOT, wire_walk(w, ".wombat/snapshot/one") };
+	const struct iovec parts[] = { PART_BYTES("g", 2) };
+	env_mem_on_call(w->env, read_gate, &gate);
+	wire_start_threads(w);
+	for (unsigned i = 0; i < 2; i++) {
+		struct fuse_out_header header;
+		set_gate(true);
+		wire_send(w, FUSE_LOOKUP, dirs[i], w->who, parts, COUNT(parts));
+		check_others(w, other);
+		assert_int_equal(wire_receive(w, &header, &e[i], sizeof e[i]), sizeof e[i]);
+		assert_true(header.error == 0 && e[i].attr.size == 7);
+	}
+	wire_stop_threads(w);
+	env_mem_on_call(w->env, NULL, NULL);
+	for (unsigned i = 0; i < 2; i++) {
+		struct fuse_forget_in forget = { .nlookup = 1 };
+		const struct iovec forget_parts[] = { PART(forget) };
+		wire_tell(w, FUSE_FORGET, e[i].nodeid, forget_parts, COUNT(forget_parts));
+	}
+}
+
+/* What is not in memory is read while others go on, and change the very file. */
+static void test_read_holds_up_nobody(void **state)
+{
+	struct fuse_wire *w = *state;
+	uint64_t fh, snapshot_fh;
+	put_cold(w);
+	uint64_t f = wire_walk(w, "f"), other = wire_walk(w, "other"), kept = wire_walk(w, ".wombat/snapshot/one/f");
+	assert_int_equal(wire_open_file(w, f, O_RDWR, &fh), 0);
+	assert_int_equal(wire_open_file(w, kept, O_RDONLY, &snapshot_fh), 0);
+	env_mem_on_call(w->env, read_gate, &gate);
+	wire_start_threads(w);
+	set_gate(true);
+	uint64_t read = send_read(w, f, fh);
+	check_others(w, other);
+	receive_text(w, read, "content");
+	set_gate(true);
+	read = send_read(w, kept, snapshot_fh);
+	check_others(w, other);
+	receive_text(w, read, "content");
+
+	/* Emptied, written and committed meanwhile: it is what it was at a moment between, and then what it is. */
+	set_gate(true);
+	read = send_read(w, f, fh);
+	wait_for_somebody_at_gate();
+	struct fuse_setattr_in empty = { .valid = FATTR_SIZE | FATTR_FH, .fh = fh };
+	struct fuse_write_in write = { .fh = fh, .size = 3, .flags = O_RDWR };
+	struct fuse_flush_in flush = { .fh = fh };
+	const struct iovec empty_parts[] = { PART(empty) }, write_parts[] = { PART(write), PART_BYTES("new", 3) },
+			   flush_parts[] = { PART(flush) };
+	wire_send(w, FUSE_SETATTR, f, w->who, empty_parts, COUNT(empty_parts));
+	receive_ok(w);
+	wire_send(w, FUSE_WRITE, f, w->who, write_parts, COUNT(write_parts));
+	receive_ok(w);
+	wire_send(w, FUSE_FLUSH, f, w->who, flush_parts, COUNT(flush_parts));
+	receive_ok(w);
+	set_gate(false);
+	receive_text(w, read, "new");
+	receive_text(w, send_read(w, f, fh), "new");
+	receive_text(w, send_read(w, kept, snapshot_fh), "content");
+	wire_stop_threads(w);
+	env_mem_on_call(w->env, NULL, NULL);
+	close_file(w, f, fh);
+	assert_int_equal(wire_release(w, kept, snapshot_fh, O_RDONLY), 0);
+}
+
 /* A command in the control directory says itself that it may block. */
 static void test_command_holds_up_nobody(void **state)
 {
@@ -546,6 +663,8 @@ int main(void)
 		TEST(test_several_clients),
 		TEST(test_many_in_flight),
 		TEST(test_sync_holds_up_nobody),
+		TEST(test_lookup_holds_up_nobody),
+		TEST(test_read_holds_up_nobody),
 		TEST(test_command_holds_up_nobody),
 		cmocka_unit_test(test_one_thread),
 		cmocka_unit_test(test_all_threads_wait),
