@@ -3,7 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 command -v jq >/dev/null || skip "there is no jq"
 options=commit=write,noxattr
-cat >"$dir/files.py" <<'PY'
+cat >"$dir/ops.py" <<'PY'
 import os, sys
 what, d, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
 for i in range(n):
@@ -17,19 +17,6 @@ for i in range(n):
     elif what == "append":
         fd = os.open(p, os.O_WRONLY | os.O_APPEND); os.write(fd, b"z" * 10); os.close(fd)
 PY
-snapshot() { jq -c '.mount.requests' "$mnt/.wombat/stats"; }
-# per_op WHAT N LIMIT: the waited-for requests of N operations, at most LIMIT each
-per_op() {
-	local before after
-	before=$(snapshot)
-	python3 "$dir/files.py" "$1" "$mnt/d" "$2"
-	after=$(snapshot)
-	jq -n --argjson a "$before" --argjson b "$after" --arg what "$1" --argjson n "$2" --argjson limit "$3" '
-		($b | with_entries(.value -= $a[.key]) | with_entries(select(.value > 0))) as $d
-		| ($d | del(.release, .releasedir, .forget, .batch_forget) | add // 0) as $sum
-		| "\($what): \($sum / $n * 1000 | round / 1000) a piece \($d | tostring)",
-		  if $sum > $limit * $n + 20 then error("\($what): \($sum) requests for \($n), over \($limit) each") else empty end' -r
-}
 n=1000
 mount_db -o $options
 mkdir "$mnt/d"
@@ -43,12 +30,6 @@ same "closes are not told" "$(jq -c '.mount.requests | [.open, .create, .flush, 
 	'[true,true,true,true]'
 
 # What write(2) has returned of is in the database, though the file is open yet; what was emptied waits for the write that follows.
-kill_daemon() {
-	kill -KILL "$daemon_pid" 2>/dev/null || true
-	wait "$daemon_pid" 2>/dev/null || true
-	daemon_pid=
-	fusermount3 -u "$mnt" 2>/dev/null || fusermount3 -uz "$mnt"
-}
 echo old >"$mnt/emptied"
 exec 5>>"$mnt/log"
 for i in 1 2 3; do echo "line $i" >&5; done

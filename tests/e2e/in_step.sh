@@ -25,9 +25,7 @@ walk() {
 		if [ $round -eq 2 ]; then
 			# No fsync reaches the owner of a link or of a pipe; a snapshot takes all that is staged.
 			printf 'snapshot before\ndrop-snapshot before\n' >"$mnt/.wombat/ctl"
-			kill -KILL "$daemon_pid"
-			wait "$daemon_pid" 2>/dev/null || true
-			fusermount3 -u "$mnt" 2>/dev/null || fusermount3 -uz "$mnt"
+			kill_daemon
 			mount_db -o "$options"
 		else
 			remount_db -o "$options"

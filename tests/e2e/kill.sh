@@ -47,10 +47,7 @@ for round in $(seq "${WOMBAT_E2E_KILLS:-8}"); do
 	python3 "$dir/rewrite.py" "$mnt" 100000 $(commits_by_write && echo by_write) >"$dir/acks" &
 	writer=$!
 	sleep "0.$((RANDOM % 8 + 1))"
-	kill -KILL "$daemon_pid"
-	wait "$daemon_pid" 2>/dev/null || true
-	wait "$writer" || true
-	fusermount3 -u "$mnt" 2>/dev/null || fusermount3 -uz "$mnt"
+	kill_daemon "$writer"
 	mount_db
 	cat "$dir/acks" >>"$dir/ever"
 	python3 "$dir/verify.py" "$mnt" "$dir/acks" "$dir/ever"

@@ -84,6 +84,15 @@ unmount_db() {
 	[ "$status" -eq 0 ] || fail "wombatfs exited with $status"
 }
 
+# kill_daemon [PID...]: as a crash of it would; processes that end by that are waited for.
+kill_daemon() {
+	kill -KILL "$daemon_pid" 2>/dev/null || true
+	wait "$daemon_pid" 2>/dev/null || true
+	daemon_pid=
+	[ $# -eq 0 ] || wait "$@" || true
+	fusermount3 -u "$mnt" 2>/dev/null || fusermount3 -uz "$mnt"
+}
+
 remount_db() {
 	unmount_db
 	mount_db "$@"
@@ -97,6 +106,20 @@ refused() {
 		fail "\"$*\" was not refused"
 	fi
 	grep -qF -- "$text" "$dir/err" || fail "\"$*\" failed otherwise: $(cat "$dir/err")"
+}
+
+# per_op WHAT N LIMIT: what $dir/ops.py does N times below $mnt/d costs at most LIMIT requests each that somebody waits for; the
+# question itself and the directory cost a few. Releases and forgets are not waited for.
+per_op() {
+	local before after
+	before=$(jq -c .mount.requests "$mnt/.wombat/stats")
+	python3 "$dir/ops.py" "$1" "$mnt/d" "$2"
+	after=$(jq -c .mount.requests "$mnt/.wombat/stats")
+	jq -n --argjson a "$before" --argjson b "$after" --arg what "$1" --argjson n "$2" --argjson limit "$3" '
+		($b | with_entries(.value -= $a[.key]) | with_entries(select(.value > 0))) as $d
+		| ($d | del(.release, .releasedir, .forget, .batch_forget) | add // 0) as $sum
+		| "\($what): \($sum / $n * 1000 | round / 1000) a piece \($d | tostring)",
+		  if $sum > $limit * $n + 20 then error("\($what): \($sum) requests for \($n), over \($limit) each") else empty end' -r
 }
 
 requests() { # NAME: how many of these the kernel has sent

@@ -65,9 +65,7 @@ for mode in wait kill; do
 	if [ "$mode" = kill ]; then
 		sync big c
 		cd /
-		kill -KILL "$daemon_pid"
-		wait "$daemon_pid" 2>/dev/null || true
-		fusermount3 -u "$mnt" 2>/dev/null || fusermount3 -uz "$mnt"
+		kill_daemon
 		mount_db
 	else
 		remount_db
@@ -174,10 +172,7 @@ PY
 	churner=$!
 	until [ -s "$dir/begun" ]; do sleep 0.05; done
 	sleep "0.$((RANDOM % 6 + 3))"
-	kill -KILL "$daemon_pid"
-	wait "$daemon_pid" 2>/dev/null || true
-	wait "$churner" || true
-	fusermount3 -u "$mnt" 2>/dev/null || fusermount3 -uz "$mnt"
+	kill_daemon "$churner"
 	mount_db
 	cd "$mnt/churn"
 	stat -c '%i %h' -- * | sort | uniq -c | awk '$1 != $3 { print; bad = 1 } END { exit bad }' || fail "counts after kill $round"

@@ -156,9 +156,7 @@ echo "seed $seed"
 for round in 1 2 3 4; do
 	python3 steps.py "$mnt" "$PWD/plain" $((seed + round)) 60 || fail "seed $((seed + round)): ours and plain files differ"
 	if [ $round = 2 ]; then # Everything is closed, so the end of the daemon takes nothing.
-		kill -KILL "$daemon_pid"
-		wait "$daemon_pid" 2>/dev/null || true
-		fusermount3 -u "$mnt" 2>/dev/null || fusermount3 -uz "$mnt"
+		kill_daemon
 		mount_db
 	fi
 	cd "$dir"

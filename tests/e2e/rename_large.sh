@@ -120,10 +120,7 @@ for round in $(seq "${WOMBAT_E2E_KILLS:-8}"); do
 	mv "$mnt/t/a" "$mnt/t/b" 2>/dev/null &
 	mover=$!
 	sleep "0.$(printf %03d $((RANDOM % 200)))"
-	kill -KILL "$daemon_pid"
-	wait "$daemon_pid" 2>/dev/null || true
-	wait "$mover" || true
-	fusermount3 -u "$mnt" 2>/dev/null || fusermount3 -uz "$mnt"
+	kill_daemon "$mover"
 	mount_db
 	place=$(ls "$mnt/t")
 	case $place in

@@ -29,21 +29,7 @@ if what == "list":
             e.stat(follow_symlinks=False); seen += 1
     assert seen == n, (seen, n)
 PY
-# Replies that nobody waits for are counted apart: the releases and forgets.
 snapshot() { jq -c '.mount.requests' "$mnt/.wombat/stats"; }
-# per_op WHAT N LIMIT: the waited-for requests of N operations, at most LIMIT each
-per_op() {
-	local before after
-	before=$(snapshot)
-	python3 "$dir/ops.py" "$1" "$mnt/d" "$2"
-	after=$(snapshot)
-	jq -n --argjson a "$before" --argjson b "$after" --arg what "$1" --argjson n "$2" --argjson limit "$3" '
-		($b | with_entries(.value -= $a[.key]) | with_entries(select(.value > 0))) as $d
-		| ($d | del(.release, .releasedir, .forget, .batch_forget) | add // 0) as $sum
-		| "\($what): \($sum / $n * 1000 | round / 1000) a piece \($d | tostring)",
-		  # The snapshot itself and the directory cost a few.
-		  if $sum > $limit * $n + 20 then error("\($what): \($sum) requests for \($n), over \($limit) each") else empty end' -r
-}
 [ -w /proc/sys/vm/drop_caches ] || skip "caches cannot be dropped"
 drop() { sync && echo 3 >/proc/sys/vm/drop_caches; }
 n=1000
