@@ -264,11 +264,12 @@ static enum wombat_status write_batch_table(struct wombat_ingest *g, uint64_t se
 }
 
 /* All tables in one edit, with what the manifest is to know of the numbers. */
-static enum wombat_status complete_edit_locked(struct wombat_ingest *g, uint64_t sequence, const struct version_edit *top)
-	REQUIRES(&g->db->state_mu);
-static enum wombat_status complete_edit_locked(struct wombat_ingest *g, uint64_t sequence, const struct version_edit *top)
+static enum wombat_status complete_edit_locked(struct wombat *db, struct wombat_ingest *g, uint64_t sequence,
+					       const struct version_edit *top) REQUIRES(&db->state_mu);
+static enum wombat_status complete_edit_locked(struct wombat *db, struct wombat_ingest *g, uint64_t sequence,
+					       const struct version_edit *top)
 {
-	enum wombat_status s = place_tables_locked(g->db, g, sequence);
+	enum wombat_status s = place_tables_locked(db, g, sequence);
 	for (size_t i = 0; i < top->added_count && s == WOMBAT_OK; i++)
 		s = version_edit_add_file(&g->edit, 0, top->added[i].file);
 	if (s != WOMBAT_OK)
@@ -289,7 +290,7 @@ static enum wombat_status apply(void *arg, uint64_t sequence)
 	enum wombat_status s = write_batch_table(g, sequence + 1, &top);
 	mutex_lock(&db->state_mu);
 	if (s == WOMBAT_OK)
-		s = complete_edit_locked(g, sequence, &top);
+		s = complete_edit_locked(db, g, sequence, &top);
 	bool begun = s == WOMBAT_OK; /* Before, nothing has happened: of what was logged nobody sees anything. */
 	if (begun)
 		s = version_set_apply(db->versions, &g->edit); /* drops and takes state_mu */
