@@ -576,9 +576,11 @@ static void test_io_fails(void **state)
 			db_world_init(&w, small);
 			put_others(&w);
 			unsigned tables = db_world_files(&w, FILE_TABLE, NULL);
+			wombat_pause_compaction(w.db); /* whose failures would come when they like */
 			db_world_fail(&w, operations[i][0], operations[i][1], n, WOMBAT_IO);
 			enum wombat_status s = ingest_some(w.db, 60);
 			hits = db_world_let_go(&w);
+			wombat_resume_compaction(w.db);
 			enum wombat_status background = wombat_background_status(w.db);
 			if (hits == 0)
 				assert_ok(s);
