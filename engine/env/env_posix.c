@@ -21,7 +21,7 @@
 #include "engine/env/env.h"
 #include "engine/env/filename.h"
 
-enum { DIRECT_ALIGN = 4096, SEGMENT_CHUNK = 1 << 20, WRITE_MIN = 4096, NOTE_MAX = 8192 };
+enum { DIRECT_ALIGN = 4096, SEGMENT_CHUNK = 4096, WRITE_MIN = 4096, NOTE_MAX = 8192 };
 
 static int open_file(const char *path, int flags, mode_t mode)
 {
@@ -397,7 +397,10 @@ static void posix_segment_close(struct env_segment *segment)
 	mem_free(s);
 }
 
-/* Allocates the blocks and writes them: a later fdatasync then finds no metadata to write. */
+/*
+ * Allocates the blocks and writes them: a later fdatasync then finds no metadata to write. Page by page, because the kernel keeps in one
+ * piece what came in one write, and what is changed through the map makes the whole piece dirty: each sync would write a megabyte.
+ */
 static enum wombat_status fill_segment(int fd, const char *path, size_t size)
 {
 	int error;
@@ -406,13 +409,10 @@ static enum wombat_status fill_segment(int fd, const char *path, size_t size)
 	while (error == EINTR);
 	if (error != 0)
 		return fail_errno(error, "allocating %s", path);
-	uint8_t *zeroes = mem_zalloc(SEGMENT_CHUNK);
-	if (!zeroes)
-		return fail_no_memory();
+	static const uint8_t zeroes[SEGMENT_CHUNK];
 	enum wombat_status s = WOMBAT_OK;
 	for (size_t at = 0; at < size && s == WOMBAT_OK; at += SEGMENT_CHUNK)
 		s = write_at(fd, path, zeroes, size - at < SEGMENT_CHUNK ? size - at : SEGMENT_CHUNK, at);
-	mem_free(zeroes);
 	return s == WOMBAT_OK ? sync_fd(fd, path) : s;
 }
 
