@@ -109,7 +109,7 @@ static int control_open(struct mount *m, struct node *n, fuse_req_t req, struct 
 
 static void control_release(struct mount *m, struct node *n, struct fuse_file_info *fi)
 {
-	control_handle_free(m, handle_of(n, fi));
+	control_handle_free(m, (struct control_handle *)(uintptr_t)fi->fh); /* of this open: a node's own goes with the node */
 	n->opens--;
 	node_release(m, n);
 }
