@@ -359,6 +359,12 @@ struct lru_handle *lru_lookup(struct lru *c, struct lru_key key, bool quiet)
 	return h;
 }
 
+static uint64_t lines_of(const struct lru_handle *h)
+{
+	uint64_t lines = (lru_charge(h) + LRU_LINE_BYTES - 1) / LRU_LINE_BYTES;
+	return (uint64_t)(uintptr_t)h->value << LRU_LINES_BITS | (lines < LRU_LINES_MAX ? lines : LRU_LINES_MAX);
+}
+
 struct lru_handle *lru_lookup_hinted(struct lru *c, struct lru_key key, struct lru_hint *hint)
 {
 	/* Acquire: the place's zeroes are there before the pointer to it. */
@@ -371,8 +377,10 @@ struct lru_handle *lru_lookup_hinted(struct lru *c, struct lru_key key, struct l
 		lru_release(c, h); /* another's by now */
 	}
 	h = lru_lookup(c, key, false);
-	if (h)
+	if (h) {
+		atomic_store_explicit(&hint->lines, lines_of(h), memory_order_relaxed);
 		atomic_store_explicit(&hint->handle, h, memory_order_release);
+	}
 	return h;
 }
 

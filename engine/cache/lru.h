@@ -24,7 +24,10 @@ struct lru_key {
 /* Zeroed to begin. It may be out of date, or be lost: the cache checks it. To be used with one cache and key only. */
 struct lru_hint {
 	_Atomic(struct lru_handle *) handle;
+	atomic_uint_fast64_t lines; /* where its value is: the address by 65536, and how many lines from there; 0: not known */
 };
+
+enum { LRU_LINE_BYTES = 64, LRU_LINES_BITS = 16, LRU_LINES_MAX = (1 << LRU_LINES_BITS) - 1 };
 
 struct lru_counts {
 	uint64_t hits, misses, inserts, evictions;
@@ -64,6 +67,17 @@ size_t lru_charge(const struct lru_handle *h); /* as inserted */
 static inline void lru_prefetch(const struct lru_hint *hint)
 {
 	__builtin_prefetch(atomic_load_explicit(&hint->handle, memory_order_relaxed), 1);
+}
+/* The same, and the first line of its value and the last two: where they were at the last lookup by the hint. There may be something
+ * else by now, or nothing, which fetching does not mind. */
+static inline void lru_prefetch_value(const struct lru_hint *hint)
+{
+	uint64_t lines = atomic_load_explicit(&hint->lines, memory_order_relaxed);
+	uint64_t begin = lines >> LRU_LINES_BITS, end = begin + (lines & LRU_LINES_MAX) * LRU_LINE_BYTES;
+	lru_prefetch(hint);
+	__builtin_prefetch((const void *)(uintptr_t)begin);
+	__builtin_prefetch((const void *)(uintptr_t)(end - 2 * LRU_LINE_BYTES));
+	__builtin_prefetch((const void *)(uintptr_t)(end - LRU_LINE_BYTES));
 }
 /* Drops the entry (once unheld); later lookups miss. */
 void lru_erase(struct lru *c, struct lru_key key);

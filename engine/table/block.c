@@ -25,6 +25,10 @@
 #include "engine/table/prefix.h"
 #include "engine/table/table_format.h"
 
+/* What is fetched at once where a walk begins: as much as mostly lies between two restarts. The walk itself would find one line after
+ * the other missing, since where an entry begins is in the one before. */
+enum { LINE = 64, WALK_BYTES = 1024 };
+
 static inline uint64_t fence_at(const struct block *b, uint32_t i)
 {
 	return get_u64(b->data + b->entries_bytes + (size_t)BLOCK_FENCE_SIZE * i);
@@ -182,6 +186,8 @@ static enum block_result search(const struct block *b, struct wombat_slice key, 
 	const uint8_t *next_restart = limit;
 	if (restart + 1 < b->restart_count)
 		next_restart = b->data + restart_offset(b, restart + 1);
+	for (const uint8_t *line = p; line < next_restart && line < p + WALK_BYTES; line += LINE)
+		__builtin_prefetch(line);
 	size_t match = 0;
 	while (p < limit) {
 		struct block_lengths n;

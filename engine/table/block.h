@@ -21,17 +21,10 @@ struct block {
 	size_t charge_bytes;    /* of memory, for the cache */
 };
 
-/* Begins to fetch what a search reads first: the beginning, and the fences at the end. `bytes`: block.charge_bytes. */
-static inline void block_prefetch(const struct block *b, size_t bytes)
-{
-	const uint8_t *end = (const uint8_t *)b + bytes - BLOCK_SLACK;
-	__builtin_prefetch(b);
-	__builtin_prefetch(end - 64);
-	__builtin_prefetch(end - 128);
-}
-
 /* Checks the restarts, so that no later search can leave the block. NULL, or what is wrong. */
 MUST_CHECK const char *block_init(struct block *b, const uint8_t *data, size_t size);
+
+enum { BLOCK_AHEAD = 640 }; /* how far before a walk its lines are fetched */
 
 enum block_result {
 	BLOCK_AT,        /* on an entry */
@@ -119,6 +112,7 @@ static inline enum block_result block_iter_next(struct block_iter *b)
 	const uint8_t *p = b->next;
 	if (p >= b->limit)
 		return BLOCK_END;
+	__builtin_prefetch(p + BLOCK_AHEAD);
 	struct block_lengths n;
 	const uint8_t *q = block_lengths_decode(p, b->limit, &n);
 	if (!q || n.shared > b->it.key.size)

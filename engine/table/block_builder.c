@@ -9,6 +9,9 @@
  * miss. The prefix is known at the end, so they are made then.
  *
  * `shared` is always the most that can be shared (0 at a restart): a search relies on it, see block.c.
+ * A walk from a restart looks at each entry on the way. Entries of a few lines lie together and can be fetched together; of larger ones
+ * each would be a miss of its own, so they are restarts themselves.
+ *
  * The tag has a fixed width because the three lengths are then the only thing to decode, and they are
  * three single bytes for all but large entries.
  */
@@ -20,6 +23,8 @@
 #include "engine/base/array.h"
 #include "engine/base/ikey.h"
 #include "engine/table/prefix.h"
+
+enum { RESTART_BYTES = 1024 }; /* behind these a restart comes, whatever the interval */
 
 struct block_restart {
 	uint32_t offset;
@@ -110,11 +115,12 @@ enum wombat_status block_builder_add(struct block_builder *b, struct wombat_slic
 		restart->key_offset = (uint32_t)(b->bytes.size - key.size);
 		restart->key_size = (uint32_t)key.size;
 	}
-	if (++b->since_restart == b->restart_interval)
-		b->since_restart = 0;
 	if (value.size)
 		memcpy(b->bytes.data + b->bytes.size, value.data, value.size);
 	b->bytes.size += value.size;
+	if (++b->since_restart == b->restart_interval ||
+	    b->bytes.size - b->restarts[b->restart_count - 1].offset >= RESTART_BYTES)
+		b->since_restart = 0;
 	return WOMBAT_OK;
 }
 

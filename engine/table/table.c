@@ -243,7 +243,7 @@ static enum wombat_status get(struct table *t, struct wombat_slice key, uint64_t
 		return WOMBAT_NOT_FOUND;
 	}
 	if (t->hints)
-		lru_prefetch(&t->hints[i]);
+		lru_prefetch_value(&t->hints[i]);
 	if (ruled_out(t, line, &filter_pin, hash, TABLE_FILTER_CHECKS, TABLE_FILTER_USEFUL))
 		return WOMBAT_NOT_FOUND;
 	const struct block *block;

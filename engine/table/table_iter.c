@@ -202,6 +202,9 @@ static bool enter_block(struct table_iter *ti, size_t i, bool forward)
 	}
 	block_iter_set(&ti->b, block);
 	ti->block_index = i;
+	/* The next one comes while this one is walked. */
+	if (forward && ti->table->hints && i + 1 < ti->table->index->count)
+		lru_prefetch_value(&ti->table->hints[i + 1]);
 	return true;
 }
 

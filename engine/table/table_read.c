@@ -240,10 +240,10 @@ enum wombat_status table_block_acquire(struct table *t, size_t block_index, unsi
 	if (out_read)
 		*out_read = false;
 	if (cache) {
+		lru_prefetch_value(&t->hints[block_index]);
 		struct lru_handle *h = lru_lookup_hinted(cache, key, &t->hints[block_index]);
 		if (h) {
 			const struct block *b = lru_value(h);
-			block_prefetch(b, lru_charge(h));
 			*pin = (struct lru_pin){ h, cache };
 			*out = b;
 			return WOMBAT_OK;

@@ -21,7 +21,6 @@ static enum wombat_status get_from_block(const struct table *t, size_t i, struct
 	if (!h)
 		return WOMBAT_WOULD_BLOCK;
 	const struct block *block = lru_value(h);
-	block_prefetch(block, lru_charge(h));
 	enum block_result r = block_get(block, key, tag, out_tag, out_value);
 	if (__builtin_expect(r == BLOCK_AT, 1)) {
 		*pin = (struct lru_pin){ h, cache };
@@ -53,7 +52,7 @@ enum wombat_status table_get_warm(const struct table *t, struct wombat_slice key
 		counts->filter_pages++;
 	if (i == t->index->count)
 		return WOMBAT_NOT_FOUND;
-	lru_prefetch(&t->hints[i]);
+	lru_prefetch_value(&t->hints[i]);
 	if (line) {
 		counts->filters++;
 		if (!filter_line_may_contain(&t->filter, line, hash)) {

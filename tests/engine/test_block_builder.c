@@ -33,7 +33,9 @@ static uint64_t fence_of(struct wombat_slice key, size_t prefix)
 /* The bytes that the entries [first, end) must give. */
 static void expect_block(const struct data *d, size_t first, size_t end, unsigned interval, struct buf *out)
 {
+	enum { FAR = 1024 }; /* behind a restart: the next entry is one */
 	uint32_t restarts[4096];
+	size_t keys[4096], since = 0;
 	size_t count = 0, prefix = first < end ? d->entries[first].key.size : 0;
 	buf_clear(out);
 	for (size_t i = first; i < end; i++) {
@@ -41,9 +43,10 @@ static void expect_block(const struct data *d, size_t first, size_t end, unsigne
 		size_t shared = i > first ? common_bytes(d->entries[i - 1].key, e->key) : 0;
 		if (i > first && shared < prefix)
 			prefix = shared;
-		if ((i - first) % interval == 0) {
+		if (count == 0 || ++since == interval || out->size - restarts[count - 1] >= FAR) {
+			keys[count] = i;
 			restarts[count++] = (uint32_t)out->size;
-			shared = 0;
+			shared = since = 0;
 		}
 		assert_ok(buf_append_varint(out, shared));
 		assert_ok(buf_append_varint(out, e->key.size - shared));
@@ -53,7 +56,7 @@ static void expect_block(const struct data *d, size_t first, size_t end, unsigne
 		assert_ok(buf_append(out, e->value.data, e->value.size));
 	}
 	for (size_t i = 0; i < count; i++)
-		assert_ok(buf_append_u64(out, fence_of(d->entries[first + i * interval].key, prefix)));
+		assert_ok(buf_append_u64(out, fence_of(d->entries[keys[i]].key, prefix)));
 	for (size_t i = 0; i < count; i++)
 		assert_ok(buf_append_u32(out, restarts[i]));
 	assert_ok(buf_append_u32(out, (uint32_t)prefix));
@@ -69,7 +72,7 @@ static enum wombat_status add(struct block_builder *b, const struct data *d, siz
 
 /* ---- Bytes ----------------------------------------------------------------------------------- */
 
-/* One builder for many blocks, of every interval between restarts; the size is known before it is finished, and no
+/* One builder for many blocks, of every interval between restarts, which large values shorten; the size is known before it is finished, and no
  * entry takes more than was said. */
 static void test_bytes(void **state)
 {
