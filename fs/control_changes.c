@@ -3,6 +3,7 @@
  *
  *     {"after":41}                                        the first line: what follows is all that came after 41
  *     {"seq":42,"kind":"put","key":"a/b"}                 put, delete
+ *     {"seq":42,"kind":"put","key":"t","expires":1764240000.500000000}    it goes by itself then, and no line will say so
  *     {"seq":43,"kind":"put","directory":"a/"}            a directory's own record: its mode, owner, times
  *     {"seq":44,"kind":"delete-below","key":"a/"}         all keys that begin so
  *     {"seq":45,"kind":"move","key":"a/","to":"b/"}       all keys that begin so; exchange: and the other way round
@@ -22,7 +23,7 @@
 #include "fs/jsontext.h"
 #include "fs/store.h"
 
-enum { KEPT_BYTES = 4 << 20, FIRST_LINE_MAX = 64, LINE_FRAME = 96 };
+enum { KEPT_BYTES = 4 << 20, FIRST_LINE_MAX = 64, LINE_FRAME = 140, NS = 1000000000 };
 
 static bool add_bytes(struct control_text *line, const char *name, struct store_bytes b)
 {
@@ -30,16 +31,24 @@ static bool add_bytes(struct control_text *line, const char *name, struct store_
 }
 
 /* Without memory for it the line is missing, and the reader is told so. */
-static void add(struct mount *m, uint64_t version, const char *kind, const char *space, struct store_bytes key,
-		const struct store_bytes *to)
+static void add_until(struct mount *m, uint64_t version, const char *kind, const char *space, struct store_bytes key,
+		      const struct store_bytes *to, uint64_t expiry_ns)
 {
 	struct control_text line = { 0 };
 	bool ok = control_text_reserve(&line, LINE_FRAME + key.size + (to ? to->size : 0)) && control_text_add(&line, "{\"seq\":", 7) &&
 		  control_text_add_number(&line, version) && control_text_add(&line, ",\"kind\":\"", 9) &&
 		  control_text_add(&line, kind, strlen(kind)) && control_text_add(&line, "\"", 1) && add_bytes(&line, space, key) &&
-		  (!to || add_bytes(&line, "to", *to)) && control_text_add(&line, "}\n", 2);
+		  (!to || add_bytes(&line, "to", *to)) &&
+		  (!expiry_ns || control_text_printf(&line, ",\"expires\":%" PRIu64 ".%09" PRIu64, expiry_ns / NS, expiry_ns % NS)) &&
+		  control_text_add(&line, "}\n", 2);
 	feed_add(m->control->changes, version, ok ? line.data : NULL, line.size);
 	control_text_done(&line);
+}
+
+static void add(struct mount *m, uint64_t version, const char *kind, const char *space, struct store_bytes key,
+		const struct store_bytes *to)
+{
+	add_until(m, version, kind, space, key, to, 0);
 }
 
 static void note(void *arg, const struct store_told *told)
@@ -53,11 +62,11 @@ static void note(void *arg, const struct store_told *told)
 		if (c->space == STORE_USER && c->moved_from.size)
 			add(m, told->version, "move", "key", c->moved_from, &c->key);
 		else if (c->space == STORE_USER)
-			add(m, told->version, kinds[c->op], "key", c->key, NULL);
+			add_until(m, told->version, kinds[c->op], "key", c->key, NULL, c->op == STORE_PUT ? c->expiry_ns : 0);
 		else if (c->space == STORE_DIRS)
 			add(m, told->version, kinds[c->op], "directory", c->key, NULL);
 		for (size_t k = 0; k < c->also_count; k++)
-			add(m, told->version, "put", "key", c->also[k], NULL);
+			add_until(m, told->version, "put", "key", c->also[k], NULL, c->expiry_ns);
 	}
 }
 

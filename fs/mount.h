@@ -31,6 +31,7 @@ struct mount_options {
 	gid_t gid;
 	mode_t umask;                /* taken from the default modes 0666 and 0777; default 022 */
 	char *ctldir;                /* ".wombat" */
+	char *fsname;                /* NULL: db_dir */
 	char *db_dir, *mountpoint;   /* absolute */
 	char *fuse_options;          /* what goes to libfuse: fsname=..., subtype=wombatfs, ... */
 	struct wombat_options *engine;

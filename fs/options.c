@@ -29,6 +29,7 @@ enum option_kind {
 	KIND_GROUP,
 	KIND_UMASK,
 	KIND_CTLDIR,
+	KIND_FSNAME,
 	KIND_COMMIT,
 	KIND_LOG,
 	KIND_PRESET,
@@ -69,6 +70,8 @@ static const struct option_row rows[] = {
 	  KIND_UMASK, AT(umask), 0, 0777 },
 	{ { "ctldir", "NAME", ".wombat", "", "", false, "Name of the control directory at the root of the mount." },
 	  KIND_CTLDIR, AT(ctldir), 0, 0 },
+	{ { "fsname", "TEXT", "", "", "", false, "What df and findmnt show as the mount's source; default: the database's directory." },
+	  KIND_FSNAME, AT(fsname), 0, 0 },
 	{ { "noxattr", NULL, "", "", "", false, "Do without extended attributes: the kernel asks once and never again." },
 	  KIND_ON, AT(noxattr), 0, 0 },
 	{ { "log", "WHERE", "", "syslog|stderr", "", false,
@@ -155,11 +158,12 @@ bool mount_options_init(struct mount_options *o)
 void mount_options_done(struct mount_options *o)
 {
 	free(o->ctldir);
+	free(o->fsname);
 	free(o->db_dir);
 	free(o->mountpoint);
 	free(o->fuse_options);
 	wombat_options_free(o->engine);
-	o->ctldir = o->db_dir = o->mountpoint = o->fuse_options = NULL;
+	o->ctldir = o->fsname = o->db_dir = o->mountpoint = o->fuse_options = NULL;
 	o->engine = NULL;
 }
 
@@ -239,6 +243,16 @@ static int set_ctldir(struct mount_options *o, const char *value, char *sentence
 	return 0;
 }
 
+static int set_fsname(struct mount_options *o, const char *value, char *sentence, size_t cap)
+{
+	char *copy = strdup(value);
+	if (!copy)
+		return no_memory(sentence, cap);
+	free(o->fsname);
+	o->fsname = copy;
+	return 0;
+}
+
 /* What is known beyond the options' values while a command line is read. */
 struct parse {
 	struct mount_options *o;
@@ -308,6 +322,8 @@ static int set_row(struct parse *p, const struct option_row *row, const char *va
 		return result;
 	case KIND_CTLDIR:
 		return set_ctldir(o, value, p->sentence, p->cap);
+	case KIND_FSNAME:
+		return set_fsname(o, value, p->sentence, p->cap);
 	case KIND_COMMIT:
 		return set_commit(p, value);
 	case KIND_LOG:
@@ -513,7 +529,7 @@ static char *absolute_path(const char *path)
 static bool make_fuse_options(struct mount_options *o, const char *passed)
 {
 	char *list = NULL;
-	bool ok = add_passed(&list, "fsname=", o->db_dir) && add_passed(&list, "subtype=", "wombatfs") &&
+	bool ok = add_passed(&list, "fsname=", o->fsname ? o->fsname : o->db_dir) && add_passed(&list, "subtype=", "wombatfs") &&
 		(!o->read_only || add_passed(&list, "", "ro")) &&
 		(!o->allow_other || add_passed(&list, "", "allow_other")) &&
 		(!o->default_permissions || add_passed(&list, "", "default_permissions"));

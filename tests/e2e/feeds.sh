@@ -37,6 +37,12 @@ for line in '"put","key":"d/file"' '"move","key":"d/","to":"e/"' '"delete","key"
 	grep -qF "$line" "$dir/changes" || fail "no $line in $(cat "$dir/changes")"
 done
 [ ! -s "$dir/changes.err" ] || fail "tail complained: $(cat "$dir/changes.err")"
+# What will expire says so, and when; nothing more is told when it does.
+echo brief >"$mnt/brief"
+setfattr -n user.wombat.ttl -v 100 "$mnt/brief"
+await "$dir/changes" '"expires":'
+same "when it goes" "$(jq -c 'select(.expires) | [.key, (.expires - now | . > 80 and . <= 100)]' "$dir/changes")" '["brief",true]'
+rm "$mnt/brief"
 # Who comes again reads what is kept, leaves out what it saw, and knows whether it missed anything.
 seen=$(jq -s 'map(.seq // 0) | max' "$dir/changes")
 echo again >"$mnt/after"

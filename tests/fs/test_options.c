@@ -189,6 +189,7 @@ static void test_what_mount_gives_every_filesystem(void **state)
 	assert_fuse_options("default_permissions,auto,noauto,user,user=joe,users,nofail,_netdev,relatime,defaults,comment=a=b,"
 			    "x-systemd.requires=/x,X-mount.mkdir,x-gvfs-show",
 		"fsname=/db,subtype=wombatfs,default_permissions");
+	assert_fuse_options("default_permissions,fsname=notes,fsname=the notes", "fsname=the notes,subtype=wombatfs,default_permissions");
 	assert_fuse_options(",,allow_other,", "fsname=/db,subtype=wombatfs,allow_other,default_permissions");
 }
 
@@ -210,6 +211,7 @@ static void test_refusals_name_what_is_wrong(void **state)
 	assert_refused("ro=1", "ro");
 	assert_refused("uid", "uid=USER");
 	assert_refused("uid=", "uid=USER");
+	assert_refused("fsname", "fsname=TEXT");
 	assert_refused("uid=no such user", "no such user");
 	assert_refused("gid=no such group", "no such group");
 	assert_refused("uid=4294967295", "4294967295");
