@@ -2,11 +2,12 @@
  * The engine beside its peers: the same workloads, keys, values, cache and buffer budgets and durability for each, one
  * engine after the other within each round, so that a machine whose speed drifts is as unfair to one as to another.
  *
- *     bench_engine [-n KEYS] [-v VALUE_BYTES] [-r ROUNDS] [-t THREADS] [-e ENGINE,...] [-w WORKLOAD,...] DIR
+ *     bench_engine [-z] [-n KEYS] [-v VALUE_BYTES] [-r ROUNDS] [-t THREADS] [-e ENGINE,...] [-w WORKLOAD,...] DIR
  *
  * Prints CSV: operations per second (median, least and most of the rounds), latencies, bytes written for each byte put.
  * A plain put reaches the operating system before it returns, as every engine here does by default (LMDB with
- * MDB_NOSYNC); fillsync reaches the disk. Peers are those that were found when this was built.
+ * MDB_NOSYNC); fillsync reaches the disk. With -z blocks are compressed (zlib; LevelDB's Snappy; LMDB cannot and goes
+ * without). Half of each value compresses. Peers are those that were found when this was built.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,7 @@
 #include "tests/bench/numbers.h"
 #include "tests/bench/workload.h"
 
-enum { ROUNDS_MAX = 9, WORKLOADS_MAX = 32, BLOOM_BITS = 10 };
+enum { ROUNDS_MAX = 9, WORKLOADS_MAX = 32, BLOOM_BITS = 10, LARGE_VALUE = 10000 };
 static const size_t cache_bytes = (size_t)512 << 20, buffer_bytes = (size_t)64 << 20;
 
 static const struct engine *const engines[] = {
@@ -68,10 +69,11 @@ struct subject {
 	enum workload_state state; /* that it is in; meaningless without `db` */
 };
 
-static void reopen(struct subject *s, bool empty, bool sync)
+static void reopen(struct subject *s, const struct run_options *options, bool empty, bool sync)
 {
 	struct engine_config config = { .dir = s->dir, .cache = cache_bytes, .buffer = buffer_bytes, .bloom_bits = BLOOM_BITS,
-					.sync = sync };
+					.sync = sync, .compress = options->compress,
+					.large_values = options->value_bytes >= LARGE_VALUE };
 	if (s->db)
 		s->e->close(s->db);
 	if (empty)
@@ -92,19 +94,19 @@ static void prepare(struct subject *s, const struct workload *w, const struct ru
 {
 	struct run_result ignored;
 	if (w->state <= STATE_EMPTY_SYNC) {
-		reopen(s, true, w->state == STATE_EMPTY_SYNC);
+		reopen(s, options, true, w->state == STATE_EMPTY_SYNC);
 		s->state = STATE_EMPTY;
 		return;
 	}
 	if (!s->db || s->state < STATE_FILLED) {
-		reopen(s, true, false);
+		reopen(s, options, true, false);
 		workload_run(find_workload("fillrandom"), s->e, s->db, options, &ignored);
 		s->state = STATE_FILLED;
 	}
 	if (w->state == STATE_SETTLED && s->state == STATE_FILLED) {
 		if (s->e->flush)
 			s->e->flush(s->db);
-		reopen(s, false, false);
+		reopen(s, options, false, false);
 		workload_warm(s->e, s->db);
 		s->state = STATE_SETTLED;
 	}
@@ -142,8 +144,8 @@ static void print_row(const struct engine *e, const struct workload *w, const st
 		written[i] = results[i]->written_per_byte;
 	}
 	double median = median_of(rate, (size_t)rounds); /* which sorts them */
-	printf("%s,%s,%zu,%zu,%d,%d,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%.2f\n", e->name, w->name, o->keys, o->value_bytes, o->threads,
-	       rounds, median, rate[0], rate[rounds - 1], median_of(p50, (size_t)rounds), median_of(p99, (size_t)rounds),
+	printf("%s,%s,%zu,%zu,%s,%d,%d,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%.2f\n", e->name, w->name, o->keys, o->value_bytes,
+	       o->compress ? "zlib" : "none", o->threads, rounds, median, rate[0], rate[rounds - 1], median_of(p50, (size_t)rounds), median_of(p99, (size_t)rounds),
 	       median_of(p999, (size_t)rounds), median_of(written, (size_t)rounds));
 }
 
@@ -163,8 +165,9 @@ int main(int argc, char **argv)
 	const char *only_engines = NULL, *only_workloads = NULL;
 	bool wanted[WORKLOADS_MAX];
 	int rounds = 3;
-	for (int c; (c = getopt(argc, argv, "n:v:r:t:e:w:")) != -1;) {
+	for (int c; (c = getopt(argc, argv, "zn:v:r:t:e:w:")) != -1;) {
 		switch (c) {
+		case 'z': options.compress = true; break;
 		case 'n': options.keys = strtoull(optarg, NULL, 10); break;
 		case 'v': options.value_bytes = strtoull(optarg, NULL, 10); break;
 		case 'r': rounds = atoi(optarg); break;
@@ -176,7 +179,7 @@ int main(int argc, char **argv)
 	}
 	if (optind + 1 != argc || rounds < 1 || rounds > ROUNDS_MAX || options.keys < 500 || options.threads < 1 ||
 	    options.threads > 64 || workload_count > WORKLOADS_MAX) {
-		fputs("usage: bench_engine [-n KEYS] [-v BYTES] [-r ROUNDS] [-t THREADS] [-e ENGINES] [-w WORKLOADS] DIR\n", stderr);
+		fputs("usage: bench_engine [-z] [-n KEYS] [-v BYTES] [-r ROUNDS] [-t THREADS] [-e ENGINES] [-w WORKLOADS] DIR\n", stderr);
 		return 2;
 	}
 	for (size_t i = 0; i < workload_count; i++)
@@ -187,7 +190,7 @@ int main(int argc, char **argv)
 				options.seed = (uint64_t)r * 1000003;
 				round_of(engines[e], argv[optind], &options, wanted, results[r][e]);
 			}
-	printf("engine,workload,keys,value_bytes,threads,rounds,median_per_s,min_per_s,max_per_s,p50_ns,p99_ns,p999_ns,"
+	printf("engine,workload,keys,value_bytes,compression,threads,rounds,median_per_s,min_per_s,max_per_s,p50_ns,p99_ns,p999_ns,"
 	       "written_per_byte\n");
 	for (size_t w = 0; w < workload_count; w++)
 		for (int e = 0; e < ENGINES; e++) {

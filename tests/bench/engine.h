@@ -24,6 +24,8 @@ struct engine_config {
 	size_t buffer; /* bytes of writes gathered in memory */
 	int bloom_bits;
 	bool sync;
+	bool compress; /* zlib; LevelDB has Snappy instead, LMDB nothing */
+	bool large_values; /* an engine that can keep them apart does */
 };
 
 enum move {

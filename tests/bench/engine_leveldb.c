@@ -36,7 +36,7 @@ static void *begin(const struct engine_config *c)
 	leveldb_options_set_cache(l->options, l->cache);
 	leveldb_options_set_filter_policy(l->options, l->filter);
 	leveldb_options_set_write_buffer_size(l->options, c->buffer);
-	leveldb_options_set_compression(l->options, leveldb_no_compression);
+	leveldb_options_set_compression(l->options, c->compress ? leveldb_snappy_compression : leveldb_no_compression);
 	l->write = leveldb_writeoptions_create();
 	leveldb_writeoptions_set_sync(l->write, c->sync);
 	l->read = leveldb_readoptions_create();

@@ -39,7 +39,9 @@ static void *begin(const struct engine_config *c)
 	rocksdb_options_set_block_based_table_factory(r->options, r->table);
 	rocksdb_options_set_create_if_missing(r->options, 1);
 	rocksdb_options_set_write_buffer_size(r->options, c->buffer);
-	rocksdb_options_set_compression(r->options, rocksdb_no_compression);
+	rocksdb_options_set_compression(r->options, c->compress ? rocksdb_zlib_compression : rocksdb_no_compression);
+	rocksdb_options_set_enable_blob_files(r->options, c->large_values);
+	rocksdb_options_set_blob_compression_type(r->options, c->compress ? rocksdb_zlib_compression : rocksdb_no_compression);
 	r->write = rocksdb_writeoptions_create();
 	rocksdb_writeoptions_set_sync(r->write, c->sync);
 	r->read = rocksdb_readoptions_create();

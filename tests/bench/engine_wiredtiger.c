@@ -30,11 +30,12 @@ static void *begin(const struct engine_config *c)
 	/* method=none: a commit has reached the log file, as the others' have, and is not synced. */
 	snprintf(config, sizeof config,
 		 "create,session_max=256,cache_size=%zu,log=(enabled=true),checkpoint=(log_size=256MB),"
-		 "transaction_sync=(enabled=true,method=%s)",
-		 c->cache + c->buffer, c->sync ? "fsync" : "none");
+		 "transaction_sync=(enabled=true,method=%s)%s",
+		 c->cache + c->buffer, c->sync ? "fsync" : "none", c->compress ? ",extensions=[libwiredtiger_zlib.so]" : "");
 	must(wiredtiger_open(c->dir, NULL, config, &db));
 	must(db->open_session(db, NULL, NULL, &wt));
-	must(wt->create(wt, "table:bench", "key_format=u,value_format=u"));
+	must(wt->create(wt, "table:bench",
+			c->compress ? "key_format=u,value_format=u,block_compressor=zlib" : "key_format=u,value_format=u"));
 	must(wt->close(wt, NULL));
 	return db;
 }

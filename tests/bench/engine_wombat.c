@@ -46,6 +46,7 @@ static void *begin(const struct engine_config *c)
 	set_number(o, "block_cache_size", c->cache);
 	set_number(o, "mem_table_size", c->buffer);
 	must(wombat_options_set(o, "sync_writes", c->sync ? "true" : "false"));
+	must(wombat_options_set(o, "compression", c->compress ? "zlib" : "none"));
 	must(wombat_open(c->dir, o, WOMBAT_CREATE, &db));
 	wombat_options_free(o);
 	return db;

@@ -1,7 +1,7 @@
 #!/bin/bash
 # The engine beside the peers that are installed: builds bench_engine against the built library, runs it, and gives its rows
 # to report.py, which appends them to benchmark_results/engine.csv with a verdict each. Arguments go to bench_engine
-# (-n KEYS, -r ROUNDS, -t THREADS, -w WORKLOAD,...). The exit status is report.py's: 1 when a row FAILED.
+# (-n KEYS, -v BYTES, -r ROUNDS, -t THREADS, -z for compression, -w WORKLOAD,...). The exit status is report.py's: 1 when a row FAILED.
 #
 #     WOMBAT_MEMORY_LIMIT=256M tests/bench/run-engine.sh -v 1000      within a memory cgroup (root, cgroup v2)
 set -euo pipefail

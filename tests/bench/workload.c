@@ -9,7 +9,7 @@
 
 #include "tests/bench/numbers.h"
 
-enum { KEY_BYTES = 16, BATCH = 1000, SAMPLE = 8, SCAN = 10, PAYLOAD_SPREAD = 4096, YCSB_SCAN_MAX = 100 };
+enum { KEY_BYTES = 16, BATCH = 1000, SAMPLE = 8, SCAN = 10, PAYLOAD_SPREAD = 1 << 20, REPEAT = 100, FRESH = REPEAT / 2, YCSB_SCAN_MAX = 100 };
 
 /* What the threads of a run share. */
 struct run {
@@ -376,7 +376,7 @@ void workload_run(const struct workload *w, const struct engine *e, void *db, co
 	if (!run.payload)
 		die(e->name, "out of memory");
 	for (size_t i = 0; i < options->value_bytes + PAYLOAD_SPREAD; i++)
-		run.payload[i] = (char)(' ' + mix64(i) % 95);
+		run.payload[i] = i % REPEAT < FRESH ? (char)(' ' + mix64(i) % 95) : run.payload[i - FRESH];
 	atomic_init(&run.next_key, options->keys);
 	for (int i = 0; i < options->threads; i++)
 		thread_init(&threads[i], &run, i);

@@ -28,6 +28,7 @@ extern const size_t workload_count;
 
 struct run_options {
 	size_t keys, value_bytes;
+	bool compress;
 	int threads;
 	uint64_t seed;
 };
