@@ -43,6 +43,7 @@ setfattr -n user.wombat.ttl -v 100 "$mnt/brief"
 await "$dir/changes" '"expires":'
 same "when it goes" "$(jq -c 'select(.expires) | [.key, (.expires - now | . > 80 and . <= 100)]' "$dir/changes")" '["brief",true]'
 rm "$mnt/brief"
+await "$dir/changes" '"delete","key":"brief"'
 # Who comes again reads what is kept, leaves out what it saw, and knows whether it missed anything.
 seen=$(jq -s 'map(.seq // 0) | max' "$dir/changes")
 echo again >"$mnt/after"
