@@ -162,7 +162,7 @@ static int absent(struct mount *m, const char *name)
 	if (acl_is_name(name))
 		return m->options.default_permissions || mount_outer(m)->nodes->acls_recorded ? ENODATA : EOPNOTSUPP;
 	if (strcmp(name, "security.selinux") != 0)
-		return ENODATA;
+		return xattr_judge(name) == EINVAL ? EINVAL : ENODATA;
 	int has = atomic_load_explicit(&selinux, memory_order_relaxed);
 	if (!has) {
 		has = access("/sys/fs/selinux/enforce", F_OK) == 0 ? 1 : -1;

@@ -77,9 +77,15 @@ int xattr_get(const struct node *n, const char *name, const uint8_t **out, size_
 	return 0;
 }
 
-static bool is_kept(const char *name)
+int xattr_judge(const char *name)
 {
-	return strncmp(name, "user.", 5) == 0 || strncmp(name, "trusted.", 8) == 0 || strncmp(name, "security.", 9) == 0;
+	static const char *const spaces[] = { "user.", "trusted.", "security." };
+	for (size_t i = 0; i < sizeof spaces / sizeof spaces[0]; i++) {
+		size_t len = strlen(spaces[i]);
+		if (strncmp(name, spaces[i], len) == 0)
+			return name[len] ? 0 : EINVAL;
+	}
+	return EOPNOTSUPP;
 }
 
 static void take_out(struct node *n, const struct item *i)
@@ -175,14 +181,15 @@ static void changed(struct mount *m, struct node *n)
 int xattr_set(struct mount *m, struct node *n, const char *name, const void *value, size_t size, int flags)
 {
 	struct item old;
-	if (!is_kept(name))
-		return EOPNOTSUPP;
+	int error = xattr_judge(name);
+	if (error)
+		return error;
 	bool exists = find(n, name, &old);
 	if (exists && (flags & XATTR_CREATE))
 		return EEXIST;
 	if (!exists && (flags & XATTR_REPLACE))
 		return ENODATA;
-	int error = xattr_store(n, name, value, size);
+	error = xattr_store(n, name, value, size);
 	if (!error)
 		changed(m, n);
 	return error;
@@ -190,8 +197,9 @@ int xattr_set(struct mount *m, struct node *n, const char *name, const void *val
 
 int xattr_remove(struct mount *m, struct node *n, const char *name)
 {
-	if (!is_kept(name))
-		return EOPNOTSUPP;
+	int error = xattr_judge(name);
+	if (error)
+		return error;
 	if (!xattr_drop(n, name))
 		return ENODATA;
 	changed(m, n);

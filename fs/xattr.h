@@ -7,9 +7,11 @@
 
 #include "fs/node.h"
 
+/* Whether an attribute of that name may be kept: 0; EOPNOTSUPP: not of that namespace; EINVAL: it is the namespace alone. */
+int xattr_judge(const char *name);
 /* ENODATA: no such attribute. The value is borrowed while the lock is held. */
 int xattr_get(const struct node *n, const char *name, const uint8_t **out, size_t *out_size);
-/* `flags` as of setxattr(2): EEXIST, ENODATA. EOPNOTSUPP: a namespace that is not kept. ERANGE, E2BIG, ENOSPC: name,
+/* `flags` as of setxattr(2): EEXIST, ENODATA. What xattr_judge() says of the name. ERANGE, E2BIG, ENOSPC: name,
  * value, total too long. */
 int xattr_set(struct mount *m, struct node *n, const char *name, const void *value, size_t size, int flags);
 int xattr_remove(struct mount *m, struct node *n, const char *name);

@@ -28,9 +28,9 @@ struct model {
 
 static const char *name_of(unsigned i)
 {
-	static const char *const names[NAMES] = { "user.a", "user.b", "user.aa", "user.", "trusted.a",
+	static const char *const names[NAMES] = { "user.a", "user.b", "user.aa", "user.aaa", "trusted.a",
 		"trusted.overlay.opaque",
-		"security.a", "security.selinux", "user.\xff\x01", "user.a b/c", "trusted.", "user.mime_type" };
+		"security.a", "security.selinux", "user.\xff\x01", "user.a b/c", "trusted.b", "user.mime_type" };
 	return names[i];
 }
 
@@ -153,6 +153,7 @@ static void test_namespaces(void **state)
 {
 	static const char *const refused[] = { "", "a", "user", "usera", "User.a", "system.posix_acl_access",
 		"system.posix_acl_default", "btrfs.a", "trusted", "security", "os2.a" };
+	static const char *const nameless[] = { "user.", "trusted.", "security." };
 	struct fs_mount *f = *state;
 	struct node *n = new_file(f, "file");
 	const uint8_t *value;
@@ -161,6 +162,10 @@ static void test_namespaces(void **state)
 		assert_int_equal(xattr_set(&f->m, n, refused[i], "x", 1, 0), EOPNOTSUPP);
 		assert_int_equal(xattr_remove(&f->m, n, refused[i]), EOPNOTSUPP);
 		assert_int_equal(xattr_get(n, refused[i], &value, &size), ENODATA);
+	}
+	for (size_t i = 0; i < sizeof nameless / sizeof nameless[0]; i++) {
+		assert_int_equal(xattr_set(&f->m, n, nameless[i], "x", 1, 0), EINVAL);
+		assert_int_equal(xattr_remove(&f->m, n, nameless[i]), EINVAL);
 	}
 	assert_int_equal(n->attr.xattrs_size, 0);
 }
