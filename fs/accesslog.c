@@ -150,9 +150,9 @@ bool accesslog_begin(struct mount *m, const void *request, size_t size, struct a
 		return false;
 	if (k->op == OP_RENAME && !has_two_names((const char *)request + fixed, size - fixed))
 		return false;
-	pthread_mutex_lock(&m->nodes->mu);
+	mount_lock(m);
 	bool ok = add_begin(m, in, k, &a->line);
-	pthread_mutex_unlock(&m->nodes->mu);
+	mount_unlock(m);
 	if (!ok)
 		control_text_done(&a->line);
 	return ok;

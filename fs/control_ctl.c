@@ -52,9 +52,9 @@ static int run_flush(struct mount *m, const struct command *c)
 /* Files that are open and changed: what is seen on the mount is what is kept. */
 static enum wombat_status commit_staged(struct mount *m)
 {
-	pthread_mutex_lock(&m->nodes->mu);
+	mount_lock(m);
 	int error = file_commit_all(m);
-	pthread_mutex_unlock(&m->nodes->mu);
+	mount_unlock(m);
 	switch (error) {
 	case 0:
 		return WOMBAT_OK;

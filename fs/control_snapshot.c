@@ -91,12 +91,12 @@ static int list(struct mount *m, struct node *dir, struct control_list **out)
 static enum wombat_status unlocked(struct mount *m, enum wombat_status (*call)(struct wombat *db, const char *name),
 				   const char *name)
 {
-	pthread_mutex_unlock(&m->nodes->mu);
+	mount_unlock(m);
 	service_may_block();
 	enum wombat_status s = call(m->db, name);
 	if (s != WOMBAT_OK)
 		control_set_error(m, "%s", wombat_last_error());
-	pthread_mutex_lock(&m->nodes->mu);
+	mount_lock(m);
 	return s;
 }
 
@@ -118,12 +118,12 @@ static void forget(struct mount *m, const char *name)
 
 void control_snapshot_dropped(struct mount *m, const char *name)
 {
-	pthread_mutex_lock(&m->nodes->mu);
+	mount_lock(m);
 	const struct node *dir = control_node(m, "snapshot");
 	forget(m, name);
 	if (dir)
 		notify_name(m, node_id(m, dir), name, strlen(name));
-	pthread_mutex_unlock(&m->nodes->mu);
+	mount_unlock(m);
 }
 
 static int drop(struct mount *m, struct node *dir, const char *name)

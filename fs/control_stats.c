@@ -80,6 +80,7 @@ static void each_mount_stat(struct mount *m, void (*each)(void *arg, const struc
 	emit(&to, "mount.bytes_read", &c->bytes_read, true, "Bytes of file contents given to the kernel");
 	emit(&to, "mount.bytes_written", &c->bytes_written, true, "Bytes of file contents taken from the kernel");
 	emit(&to, "mount.neighbours", &c->neighbours, true, "Files that were put into the page cache ahead");
+	emit(&to, "mount.listed_ahead", &c->listed_ahead, true, "Replies of listings that were made before they were asked for");
 	emit(&to, "mount.commits", &c->commits, true, "Files committed to the database");
 	emit(&to, "mount.commit_failures", &c->commit_failures, true, "Commits that failed");
 	emit(&to, "mount.staged_files", &c->staged_files, false, "Files with changes that are not committed");

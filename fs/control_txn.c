@@ -126,9 +126,9 @@ static int move(struct mount *m, struct node *dir, const char *name, struct node
 		return error;
 	tree_drop(t);
 	/* Who sees the commit end sees what it did. */
-	pthread_mutex_unlock(&m->nodes->mu);
+	mount_unlock(m);
 	notify_wait(m);
-	pthread_mutex_lock(&m->nodes->mu);
+	mount_lock(m);
 	/* The kernel takes it for a directory of that name now. */
 	notify_name(m, node_id(m, new_dir), new_name, strlen(new_name));
 	return 0;

@@ -496,6 +496,11 @@ static const struct position *find_position(const struct dir_handle *d, uint64_t
 	return p;
 }
 
+uint64_t dir_offset(const struct dir_handle *d)
+{
+	return d->cookie;
+}
+
 int dir_seek(struct mount *m, struct dir_handle *d, uint64_t cookie)
 {
 	struct dir_entry e;

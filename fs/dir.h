@@ -28,6 +28,8 @@ void dir_close(struct mount *m, struct dir_handle *d); /* NULL is fine */
 struct node *dir_node(const struct dir_handle *d);
 /* Goes to where `cookie` was given out; 0: the beginning, and a new look at the directory. */
 int dir_seek(struct mount *m, struct dir_handle *d, uint64_t cookie);
+/* Where it is: the cookie of the entry before the one at hand. */
+uint64_t dir_offset(const struct dir_handle *d);
 /* The entry at hand, again until dir_advance: the reply may have no room for it. ENOENT: the end. */
 int dir_peek(struct mount *m, struct dir_handle *d, struct dir_entry *out);
 void dir_advance(struct dir_handle *d);

@@ -118,28 +118,30 @@ static void wait_for_first(struct mount *m, struct expiry *e)
 {
 	if (!e->count) {
 		pthread_cond_wait(&e->sooner, &m->nodes->mu);
+		mount_may_change(m);
 		return;
 	}
 	uint64_t at = e->heap[1]->attr.expiry_ns;
 	struct timespec until = { .tv_sec = (time_t)(at / 1000000000u), .tv_nsec = (long)(at % 1000000000u) };
 	pthread_cond_timedwait(&e->sooner, &m->nodes->mu, &until);
+	mount_may_change(m);
 }
 
 static void *run(void *arg)
 {
 	struct mount *m = arg;
 	struct expiry *e = m->nodes->expiry;
-	pthread_mutex_lock(&m->nodes->mu);
+	mount_lock(m);
 	while (!e->stopping) {
 		if (!take_due(m, e)) {
 			wait_for_first(m, e);
 			continue;
 		}
-		pthread_mutex_unlock(&m->nodes->mu);
+		mount_unlock(m);
 		sched_yield();
-		pthread_mutex_lock(&m->nodes->mu);
+		mount_lock(m);
 	}
-	pthread_mutex_unlock(&m->nodes->mu);
+	mount_unlock(m);
 	return NULL;
 }
 
@@ -171,12 +173,12 @@ int expiry_init(struct mount *m)
 void expiry_stop(struct mount *m)
 {
 	struct expiry *e = m->nodes->expiry;
-	pthread_mutex_lock(&m->nodes->mu);
+	mount_lock(m);
 	bool started = e->started;
 	e->started = false;
 	e->stopping = true;
 	pthread_cond_signal(&e->sooner);
-	pthread_mutex_unlock(&m->nodes->mu);
+	mount_unlock(m);
 	if (started)
 		pthread_join(e->thread, NULL);
 }

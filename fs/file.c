@@ -433,8 +433,8 @@ static bool is_due(struct mount *m, const struct node *n, int64_t now)
 
 void file_commit_due(struct mount *m)
 {
-	pthread_mutex_lock(&m->nodes->mu);
+	mount_lock(m);
 	/* What fails stays staged: the next close or fsync reports it. */
 	commit_where(m, is_due);
-	pthread_mutex_unlock(&m->nodes->mu);
+	mount_unlock(m);
 }

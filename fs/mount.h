@@ -56,7 +56,7 @@ extern const char *const mount_opcode_name[OP_COUNT]; /* "lookup", ... */
 struct mount_counts {
 	atomic_uint_fast64_t requests[OP_COUNT];
 	atomic_uint_fast64_t errors;
-	atomic_uint_fast64_t bytes_read, bytes_written, neighbours;
+	atomic_uint_fast64_t bytes_read, bytes_written, neighbours, listed_ahead;
 	atomic_uint_fast64_t commits, commit_failures, staged_bytes, staged_files;
 	atomic_uint_fast64_t nodes, open_files, open_dirs;
 };

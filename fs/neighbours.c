@@ -99,10 +99,10 @@ void neighbours_done(struct mount *m)
 		return;
 	pthread_mutex_lock(&all->mu);
 	all->m = NULL;
-	pthread_mutex_lock(&m->nodes->mu);
+	mount_lock(m);
 	for (unsigned i = 0; i < RUNS; i++)
 		let_go(m, &all->runs[i]);
-	pthread_mutex_unlock(&m->nodes->mu);
+	mount_unlock(m);
 	pthread_mutex_unlock(&all->mu);
 	m->neighbours = NULL;
 	release(all);
@@ -142,9 +142,9 @@ static bool put_one(struct mount *m, struct node *dir, const char *name, size_t 
 	node_drop_held(m, n);
 	all->putting = n;
 	n->lookups++; /* keeps it */
-	pthread_mutex_unlock(&m->nodes->mu);
+	mount_unlock(m);
 	bool put = notify_store(m, node_id(m, n), all->content, size);
-	pthread_mutex_lock(&m->nodes->mu);
+	mount_lock(m);
 	all->putting = NULL;
 	pthread_cond_broadcast(&all->put);
 	if (put) {
@@ -215,9 +215,9 @@ static unsigned put_next(struct mount *m, struct job *j, struct position *out_mi
 		if (kind != KEYPATH_NAME)
 			continue;
 		warm(m, &j->prefix, prefix, child.name);
-		pthread_mutex_lock(&m->nodes->mu);
+		mount_lock(m);
 		put += put_one(m, j->run->kept, name, len);
-		pthread_mutex_unlock(&m->nodes->mu);
+		mount_unlock(m);
 		bytes += size;
 		set_position(out_end, child.name.data, child.name.size);
 		if (put <= j->count / 2)
@@ -249,9 +249,9 @@ static void run_job(void *arg, bool dropped)
 	struct mount *m = j->all->m;
 	if (m && !dropped) {
 		unsigned put = put_next(m, j, &middle, &end);
-		pthread_mutex_lock(&m->nodes->mu);
+		mount_lock(m);
 		end_job(m, j, put, &middle, &end);
-		pthread_mutex_unlock(&m->nodes->mu);
+		mount_unlock(m);
 	}
 	pthread_mutex_unlock(&j->all->mu);
 	release(j->all);

@@ -104,6 +104,7 @@ struct node_table {
 	struct node *orphans;           /* few: unlinked, and open or still known to the kernel */
 	bool inodes_recorded;           /* STORE_INODES is not empty */
 	uint64_t boot;                  /* differs per mount: generation */
+	uint64_t sessions;              /* counts holds of the lock in which something may have changed */
 	struct expiry *expiry;          /* live nodes that expire */
 	struct links **links;           /* live files with several names, by number */
 	size_t links_buckets, links_count;
@@ -116,8 +117,15 @@ struct node_table {
 	uint8_t *piece;                 /* of PIECE_MAX bytes, for the next READ of such a value; NULL: it is in use, or there was none */
 };
 
-/* The one lock; of a tree below the control directory that of the mount that it is in. */
-static inline void mount_lock(struct mount *m) { pthread_mutex_lock(&mount_outer(m)->nodes->mu); }
+/* The one lock; of a tree below the control directory that of the mount that it is in. _quietly: nothing that the kernel is told of
+ * nodes or names changes while it is held. Whoever waits for a condition with it says mount_may_change() behind that. */
+static inline void mount_lock_quietly(struct mount *m) { pthread_mutex_lock(&mount_outer(m)->nodes->mu); }
+static inline void mount_may_change(struct mount *m) { mount_outer(m)->nodes->sessions++; }
+static inline void mount_lock(struct mount *m)
+{
+	mount_lock_quietly(m);
+	mount_may_change(m);
+}
 static inline void mount_unlock(struct mount *m) { pthread_mutex_unlock(&mount_outer(m)->nodes->mu); }
 
 int node_table_init(struct mount *m);

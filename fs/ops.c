@@ -235,11 +235,11 @@ int ops_done(struct mount *m)
 		return 0;
 	expiry_stop(m);
 	neighbours_done(m);
-	pthread_mutex_lock(&m->nodes->mu);
+	mount_lock(m);
 	int error = file_commit_all(m);
 	ops_close_dirs();
 	trees_close(m);
-	pthread_mutex_unlock(&m->nodes->mu);
+	mount_unlock(m);
 	node_table_done(m);
 	return error;
 }

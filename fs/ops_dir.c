@@ -2,16 +2,38 @@
 #include "fs/ops_impl.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fs/dir.h"
+
+struct reply {
+	char *data;
+	size_t used, size;
+	bool full;           /* there is more */
+	struct node **nodes; /* NULL, or room for those that the kernel will know once more: NODES_AHEAD */
+	size_t node_count;
+};
+
+/*
+ * The next reply of a listing, made while its reader goes through the one before: on a machine with a processor to spare the two
+ * overlap, and who lists waits for the slower only. It serves if it is asked for before anything may have changed (`sessions`); that
+ * something expired is such a change.
+ */
+struct ahead {
+	struct reply reply;  /* no data: there is none */
+	uint64_t offset, sessions;
+	bool was_vain;       /* one was made for nothing: no more are made for this reader */
+};
+enum { NODES_AHEAD = 2048 };
 
 /* An open control directory needs no listing of its own. All are in a list: a lazy unmount may close them for good
  * without telling. */
 struct open_dir {
 	struct open_dir *prev, *next;
 	struct dir_handle *listing;
+	struct ahead ahead;        /* of the listing */
 	const struct control_entry *control;
 	struct control_list *list; /* of one whose entries come and go */
 	uint64_t told;             /* of its names */
@@ -32,6 +54,18 @@ static void open_dir_add(struct open_dir *o)
 	open_dirs = o;
 }
 
+static void drop_ahead(struct mount *m, struct ahead *a)
+{
+	struct reply *r = &a->reply;
+	for (size_t i = 0; i < r->node_count; i++) {
+		r->nodes[i]->lookups--;
+		node_release(m, r->nodes[i]);
+	}
+	free(r->nodes);
+	free(r->data);
+	*r = (struct reply){ 0 };
+}
+
 static void open_dir_free(struct open_dir *o)
 {
 	if (o->prev)
@@ -40,8 +74,11 @@ static void open_dir_free(struct open_dir *o)
 		open_dirs = o->next;
 	if (o->next)
 		o->next->prev = o->prev;
-	if (o->listing)
-		dir_close(dir_node(o->listing)->mount, o->listing);
+	if (o->listing) {
+		struct mount *m = dir_node(o->listing)->mount;
+		drop_ahead(m, &o->ahead);
+		dir_close(m, o->listing);
+	}
 	if (o->list)
 		o->list->close(o->list);
 	free(o);
@@ -86,11 +123,6 @@ void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	fuse_reply_err(req, 0);
 }
 
-struct reply {
-	char *data;
-	size_t used, size;
-};
-
 /* Adds the entry; false: no room. */
 static bool add_name(fuse_req_t req, struct reply *r, const char *name, uint64_t ino, mode_t type, uint64_t cookie)
 {
@@ -115,10 +147,14 @@ static uint64_t ino_of(struct mount *m, const struct dir_handle *d, const struct
 
 /* With attributes, if it shall have them: the kernel then knows the node once more. ENOENT: gone meanwhile, nothing to add. */
 static int add_plus(struct mount *m, fuse_req_t req, struct reply *r, struct dir_handle *d, const struct dir_entry *e,
-		    bool with_node, bool *out_full)
+		    bool with_node)
 {
 	struct fuse_entry_param p;
 	struct node *n = NULL;
+	if (r->nodes && r->node_count == NODES_AHEAD) {
+		r->full = true;
+		return 0;
+	}
 	if (e->is_dot || !with_node) {
 		p = (struct fuse_entry_param){ .attr = { .st_ino = ino_of(m, d, e), .st_mode = e->type } };
 	} else {
@@ -128,13 +164,17 @@ static int add_plus(struct mount *m, fuse_req_t req, struct reply *r, struct dir
 		ops_fill_entry(n, &p);
 	}
 	size_t size = fuse_add_direntry_plus(req, r->data + r->used, r->size - r->used, e->name, &p, (off_t)e->cookie);
-	*out_full = size > r->size - r->used;
-	if (!*out_full) {
-		r->used += size;
+	r->full = size > r->size - r->used;
+	if (r->full) {
 		if (n)
-			n->lookups++;
-	} else if (n) {
-		node_release(m, n);
+			node_release(m, n);
+		return 0;
+	}
+	r->used += size;
+	if (n) {
+		n->lookups++;
+		if (r->nodes)
+			r->nodes[r->node_count++] = n;
 	}
 	return 0;
 }
@@ -142,7 +182,7 @@ static int add_plus(struct mount *m, fuse_req_t req, struct reply *r, struct dir
 static int fill_listing(struct mount *m, fuse_req_t req, struct dir_handle *d, uint64_t offset, bool plus, struct reply *r)
 {
 	struct dir_entry e;
-	bool probe = false, full = false;
+	bool probe = false;
 	int error = dir_seek(m, d, offset);
 	size_t nodes = 0, granted = plus ? dir_grant(d, &probe) : 0;
 	while (!error) {
@@ -151,10 +191,10 @@ static int fill_listing(struct mount *m, fuse_req_t req, struct dir_handle *d, u
 			break;
 		bool with_node = !e.ino || (!probe && nodes < granted);
 		if (plus)
-			error = add_plus(m, req, r, d, &e, with_node, &full);
+			error = add_plus(m, req, r, d, &e, with_node);
 		else
-			full = !add_name(req, r, e.name, ino_of(m, d, &e), e.type, e.cookie);
-		if (full)
+			r->full = !add_name(req, r, e.name, ino_of(m, d, &e), e.type, e.cookie);
+		if (r->full)
 			break;
 		if (error == ENOENT)
 			error = 0;
@@ -165,6 +205,48 @@ static int fill_listing(struct mount *m, fuse_req_t req, struct dir_handle *d, u
 	}
 	dir_spend(d, nodes);
 	return error == ENOENT || r->used ? 0 : error;
+}
+
+/* Whether a request waits for somebody to take it. */
+static bool is_asked(struct mount *m)
+{
+	const struct fuse_session *se = mount_outer(m)->session;
+	struct pollfd device = { .fd = se ? fuse_session_fd((struct fuse_session *)se) : -1, .events = POLLIN };
+	return poll(&device, 1, 0) > 0;
+}
+
+/* Makes the reply behind the one that was just sent. */
+static void list_ahead(struct mount *m, struct open_dir *o, size_t size)
+{
+	struct ahead *a = &o->ahead;
+	struct reply *r = &a->reply;
+	if (a->was_vain || is_asked(m))
+		return;
+	a->offset = dir_offset(o->listing);
+	*r = (struct reply){ .data = malloc(size), .size = size, .nodes = malloc(NODES_AHEAD * sizeof(struct node *)) };
+	int error = r->data && r->nodes ? fill_listing(m, NULL, o->listing, a->offset, true, r) : ENOMEM;
+	a->sessions = mount_outer(m)->nodes->sessions;
+	if (error) {
+		a->was_vain = true;
+		drop_ahead(m, a);
+	}
+}
+
+/* Gives out what was made ahead, if it is what would be made now. */
+static bool take_ahead(struct mount *m, struct open_dir *o, uint64_t offset, size_t size, bool plus, struct reply *out)
+{
+	struct ahead *a = &o->ahead;
+	if (!a->reply.data)
+		return false;
+	if (!plus || a->offset != offset || a->reply.size != size || a->sessions != mount_outer(m)->nodes->sessions) {
+		a->was_vain = true;
+		drop_ahead(m, a);
+		return false;
+	}
+	*out = a->reply;
+	a->reply = (struct reply){ 0 };
+	atomic_fetch_add_explicit(&counts_of(m)->listed_ahead, 1, memory_order_relaxed);
+	return true;
 }
 
 static void fill_control(fuse_req_t req, const struct control_entry *c, uint64_t offset, struct reply *r)
@@ -253,19 +335,26 @@ static void readdir_any(fuse_req_t req, enum mount_opcode op, fuse_ino_t ino, si
 	struct mount *m = enter(req, op);
 	struct open_dir *o = (struct open_dir *)(uintptr_t)fi->fh;
 	struct node *dir = node_at(&m, ino);
-	struct reply r = { .data = malloc(size), .size = size };
-	int error = r.data ? 0 : ENOMEM;
-	if (!error && o->control && o->control->dir)
-		error = fill_list(m, req, dir, o, (uint64_t)offset, plus, &r);
-	else if (!error && o->control)
-		fill_control(req, o->control, (uint64_t)offset, &r);
-	else if (!error)
-		error = fill_listing(m, req, o->listing, (uint64_t)offset, plus, &r);
+	struct reply r = { 0 };
+	int error = 0;
+	if (!take_ahead(m, o, (uint64_t)offset, size, plus, &r)) {
+		r = (struct reply){ .data = malloc(size), .size = size };
+		error = r.data ? 0 : ENOMEM;
+		if (!error && o->control && o->control->dir)
+			error = fill_list(m, req, dir, o, (uint64_t)offset, plus, &r);
+		else if (!error && o->control)
+			fill_control(req, o->control, (uint64_t)offset, &r);
+		else if (!error)
+			error = fill_listing(m, req, o->listing, (uint64_t)offset, plus, &r);
+	}
 	if (error)
 		reply_error(m, req, error);
 	else
 		fuse_reply_buf(req, r.data, r.used);
+	free(r.nodes);
 	free(r.data);
+	if (!error && plus && r.full && o->listing)
+		list_ahead(m, o, size);
 	leave(m);
 }
 

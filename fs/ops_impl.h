@@ -21,11 +21,25 @@ static inline struct mount *mount_of(fuse_req_t req)
 	return fuse_req_userdata(req);
 }
 
+/* Whether it changes nothing that the kernel is told of nodes or names. Others may be so, too. */
+static inline bool is_quiet(enum mount_opcode op)
+{
+	switch (op) {
+	case OP_LOOKUP: case OP_FORGET: case OP_BATCH_FORGET: case OP_GETATTR: case OP_READLINK: case OP_STATFS: case OP_GETXATTR:
+	case OP_LISTXATTR: case OP_OPENDIR: case OP_READDIR: case OP_READDIRPLUS: case OP_RELEASEDIR: case OP_ACCESS:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static inline struct mount *enter(fuse_req_t req, enum mount_opcode op)
 {
 	struct mount *m = mount_of(req);
 	mount_count(m, op);
-	pthread_mutex_lock(&m->nodes->mu);
+	mount_lock_quietly(m);
+	if (!is_quiet(op))
+		mount_may_change(m);
 	return m;
 }
 
@@ -45,7 +59,7 @@ static inline void leave(struct mount *m)
 	m = mount_outer(m);
 	if (m->trees)
 		trees_sweep(m);
-	pthread_mutex_unlock(&m->nodes->mu);
+	mount_unlock(m);
 }
 
 static inline struct mount_counts *counts_of(struct mount *m)
