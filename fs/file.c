@@ -12,6 +12,7 @@
 
 enum {
 	STAGE_MAX = 1 << 20, /* a file that grows beyond it is written to the store in parts */
+	HOLE_MIN = 64 << 10, /* and one that gets a hole of so much, as a hole takes nothing there */
 	HOLD_NS = 100000000, /* commit=write: what was emptied waits for the write that follows */
 };
 
@@ -132,6 +133,12 @@ int file_truncate_all(struct mount *m, struct node *n)
 	return 0;
 }
 
+/* Whether a staged file that grows to `size`, with nothing written up to `written`, is one to keep in parts. */
+static bool wants_edit(const struct node *n, uint64_t written, uint64_t size)
+{
+	return size > STAGE_MAX || written >= n->attr.size + HOLE_MIN;
+}
+
 int file_resize(struct mount *m, struct node *n, uint64_t size)
 {
 	if (size == 0)
@@ -139,7 +146,7 @@ int file_resize(struct mount *m, struct node *n, uint64_t size)
 	if (size > m->store->calls->max_value_size(m->store))
 		return EFBIG;
 	int error = file_load(m, n);
-	if (!error && !n->edit && size > STAGE_MAX)
+	if (!error && !n->edit && wants_edit(n, size, size))
 		error = stage_to_edit(m, n);
 	if (!error && n->edit)
 		error = errmap_from_store(m->store->calls->edit_resize(n->edit, size));
@@ -195,7 +202,7 @@ int file_write(struct mount *m, struct node *n, const void *data, size_t size, u
 	uint64_t end = offset + size;
 	if (end < offset || end > m->store->calls->max_value_size(m->store))
 		return EFBIG;
-	if (!n->edit && end > STAGE_MAX)
+	if (!n->edit && wants_edit(n, offset, end))
 		error = stage_to_edit(m, n);
 	if (!error && n->edit)
 		error = errmap_from_store(m->store->calls->edit_write(n->edit, offset, data, size));

@@ -13,7 +13,7 @@
 
 enum {
 	WHOLE_MAX = 64 << 10,      /* a value of at most this size is kept whole */
-	WHOLE_NEW_MAX = 1 << 20,   /* the same for one that was not there before */
+	WHOLE_NEW_MAX = 1 << 20,   /* the same for one that was not there before and has less than WHOLE_MAX of holes */
 	COVERED_MAX = 16,          /* so many extents are deleted one by one, more by their range */
 };
 
@@ -299,6 +299,23 @@ static enum wombat_status look_for_sharers(struct commit *c)
 	return s;
 }
 
+/* Bytes of a value that is not in extents yet that would be stored nowhere if it were. */
+static uint64_t hole_bytes(const struct wombat_edit *e)
+{
+	uint64_t stored = 0;
+	for (const struct extent *x = extent_map_find(&e->changes, 0); x; x = extent_map_next(&e->changes, x))
+		stored += x->kind == EXTENT_HOLE ? 0 : x->size;
+	return e->size - stored;
+}
+
+static bool is_kept_whole(const struct commit *c)
+{
+	const struct wombat_edit *e = c->edit;
+	if (c->others || e->size <= WHOLE_MAX)
+		return !c->others;
+	return !e->exists && !e->shares && e->size <= WHOLE_NEW_MAX && hole_bytes(e) < WHOLE_MAX;
+}
+
 static enum wombat_status place(struct commit *c, const struct wombat_put_info *info)
 {
 	struct wombat_edit *e = c->edit;
@@ -313,8 +330,7 @@ static enum wombat_status place(struct commit *c, const struct wombat_put_info *
 		r.pointer = e->changes.root->pointer;
 		return place_heads(c, &r);
 	}
-	bool whole = !c->others && e->size <= (e->exists || e->shares ? WHOLE_MAX : WHOLE_NEW_MAX);
-	return whole ? place_whole(c, &r) : place_in_extents(c, &r);
+	return is_kept_whole(c) ? place_whole(c, &r) : place_in_extents(c, &r);
 }
 
 static enum wombat_status commit(struct wombat_edit *e, struct edit_keys *keys, const struct wombat_put_info *info,

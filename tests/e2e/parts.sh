@@ -196,6 +196,16 @@ same "its end" "$(tail -c 3 "$mnt/sparse")" end
 remount_db
 same "its end after a remount" "$(tail -c 3 "$mnt/sparse")" end
 [ "$(du -k "$mnt/sparse" | cut -f 1)" -lt 50 ] || fail "du: $(du -k "$mnt/sparse")"
+# So does a small one.
+truncate -s 128K "$mnt/small"
+printf end | dd of="$mnt/small" bs=1 seek=100000 conv=notrunc status=none
+printf far | dd of="$mnt/far" bs=1 seek=200000 status=none
+for name in small far; do
+	[ "$(stat -c %b "$mnt/$name")" -lt 32 ] || fail "$name has $(stat -c %b "$mnt/$name") blocks"
+done
+same "what is in it" "$(cmp -l <(head -c 131072 /dev/zero) "$mnt/small" | awk '{ print $1 - 1 }' | tr '\n' ' ')" "100000 100001 100002 "
+same "its end" "$(tail -c +200001 "$mnt/far")" far
+rm "$mnt/small" "$mnt/far"
 truncate -s 10M "$mnt/sparse"
 cp --sparse=always "$mnt/sparse" sparse.copy
 cmp "$mnt/sparse" sparse.copy
