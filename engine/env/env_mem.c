@@ -8,51 +8,20 @@
  *
  * One lock guards everything but the bytes of segments, which the engine writes without asking. A copy of a segment
  * that is taken meanwhile may hold half of a record, as a disk might after a crash: that is the point of it.
+ *
+ * Names, directories and locks are in env_mem_names.c.
  */
-#include "engine/env/env_mem.h"
+#include "engine/env/env_mem_impl.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <time.h>
 
 #include "engine/base/alloc.h"
-#include "engine/base/mutex.h"
 #include "engine/base/random.h"
 #include "engine/env/filename.h"
 
-enum { SECTOR = 512, PATH_BYTES = 512 };
-
-struct mem_file {
-	int refs;              /* names, live and durable, and open handles */
-	struct buf live, durable;
-	uint8_t *segment;      /* the live bytes of a mapped one: fixed place, `live` is unused then */
-	size_t segment_size;
-};
-
-struct mem_name {
-	struct mem_name *next;
-	char path[PATH_BYTES];
-	struct mem_file *live, *durable; /* NULL: no such name on that side */
-};
-
-struct mem_env {
-	struct env base;
-	struct mutex mu;
-	struct mem_name *names;
-	uint64_t capacity, now_ns;
-	struct env_lock *locks;
-	void (*on_sync)(void *arg, const char *path);
-	void *on_sync_arg;
-	enum wombat_status (*on_call)(void *arg, const char *op, const char *path);
-	void *on_call_arg;
-};
-
-struct env_lock {
-	struct env_lock *next;
-	struct mem_env *env;
-	bool shared;
-	char path[PATH_BYTES], note[4400];
-};
+enum { SECTOR = 512 };
 
 struct env_writer {
 	struct mem_env *env;
@@ -73,14 +42,9 @@ struct mem_segment {
 	char path[PATH_BYTES];
 };
 
-static struct mem_env *mem_of(struct env *env)
-{
-	return (struct mem_env *)env;
-}
-
 /* ---- Hooks --------------------------------------------------------------------------------- */
 
-static enum wombat_status call(struct mem_env *m, const char *op, const char *path)
+enum wombat_status mem_call(struct mem_env *m, const char *op, const char *path)
 {
 	mutex_lock(&m->mu);
 	enum wombat_status (*hook)(void *, const char *, const char *) = m->on_call;
@@ -90,7 +54,7 @@ static enum wombat_status call(struct mem_env *m, const char *op, const char *pa
 	return s == WOMBAT_OK ? s : fail(s, "%s of %s: injected", op, path);
 }
 
-static void before_sync(struct mem_env *m, const char *path)
+void mem_before_sync(struct mem_env *m, const char *path)
 {
 	mutex_lock(&m->mu);
 	void (*hook)(void *, const char *) = m->on_sync;
@@ -136,7 +100,7 @@ void env_mem_set_now(struct env *env, uint64_t ns)
 
 /* ---- Files and names, with the lock held --------------------------------------------------- */
 
-static void file_unref(struct mem_file *f)
+void mem_file_unref(struct mem_file *f)
 {
 	if (!f || --f->refs > 0)
 		return;
@@ -146,12 +110,12 @@ static void file_unref(struct mem_file *f)
 	mem_free(f);
 }
 
-static size_t file_bytes(const struct mem_file *f)
+size_t mem_file_bytes(const struct mem_file *f)
 {
 	return f->segment ? f->segment_size : f->live.size;
 }
 
-static struct mem_name *find(struct mem_env *m, const char *path)
+struct mem_name *mem_find(struct mem_env *m, const char *path)
 {
 	struct mem_name *n = m->names;
 	while (n && strcmp(n->path, path) != 0)
@@ -159,21 +123,25 @@ static struct mem_name *find(struct mem_env *m, const char *path)
 	return n;
 }
 
-static struct mem_name *find_live(struct mem_env *m, const char *path)
+struct mem_name *mem_find_live(struct mem_env *m, const char *path)
 {
-	struct mem_name *n = find(m, path);
+	struct mem_name *n = mem_find(m, path);
 	return n && n->live ? n : NULL;
 }
 
-static enum wombat_status too_long(const char *path)
+enum wombat_status mem_too_long(const char *path)
 {
 	return fail(WOMBAT_IO, "creating %s: File name too long", path);
 }
 
-/* The path is short enough; NULL: out of memory. */
-static struct mem_name *name_make(struct mem_env *m, const char *path)
+enum wombat_status mem_missing(const char *path)
 {
-	struct mem_name *n = find(m, path);
+	return fail(WOMBAT_NOT_FOUND, "opening %s: no such file", path);
+}
+
+struct mem_name *mem_name_make(struct mem_env *m, const char *path)
+{
+	struct mem_name *n = mem_find(m, path);
 	if (n)
 		return n;
 	n = mem_zalloc(sizeof *n);
@@ -189,7 +157,7 @@ static bool has_room(const struct mem_env *m, size_t more)
 {
 	uint64_t used = 0;
 	for (const struct mem_name *n = m->names; n; n = n->next)
-		used += n->live ? file_bytes(n->live) : 0;
+		used += n->live ? mem_file_bytes(n->live) : 0;
 	return used + more <= m->capacity;
 }
 
@@ -197,13 +165,13 @@ static bool has_room(const struct mem_env *m, size_t more)
 static enum wombat_status file_create(struct mem_env *m, const char *path, struct mem_file **out)
 {
 	if (strlen(path) >= PATH_BYTES)
-		return too_long(path);
-	struct mem_name *n = name_make(m, path);
+		return mem_too_long(path);
+	struct mem_name *n = mem_name_make(m, path);
 	struct mem_file *f = n ? mem_zalloc(sizeof *f) : NULL;
 	if (!f)
 		return fail_no_memory();
 	f->refs = 2;
-	file_unref(n->live);
+	mem_file_unref(n->live);
 	n->live = f;
 	*out = f;
 	return WOMBAT_OK;
@@ -214,7 +182,7 @@ static enum wombat_status file_create(struct mem_env *m, const char *path, struc
 static enum wombat_status open_writer(struct env *env, const char *op, const char *path, bool append, struct env_writer **out)
 {
 	struct mem_env *m = mem_of(env);
-	enum wombat_status s = call(m, op, path);
+	enum wombat_status s = mem_call(m, op, path);
 	if (s != WOMBAT_OK)
 		return s;
 	struct env_writer *w = mem_zalloc(sizeof *w);
@@ -223,7 +191,7 @@ static enum wombat_status open_writer(struct env *env, const char *op, const cha
 	w->env = m;
 	snprintf(w->path, sizeof w->path, "%s", path);
 	mutex_lock(&m->mu);
-	struct mem_name *n = append ? find_live(m, path) : NULL;
+	struct mem_name *n = append ? mem_find_live(m, path) : NULL;
 	if (n) {
 		w->file = n->live;
 		w->file->refs++;
@@ -254,7 +222,7 @@ static enum wombat_status mem_writer_append(struct env *env, const char *path, s
 
 static enum wombat_status mem_writer_write(struct env_writer *w, const void *data, size_t size)
 {
-	enum wombat_status s = call(w->env, "writer_write", w->path);
+	enum wombat_status s = mem_call(w->env, "writer_write", w->path);
 	if (s != WOMBAT_OK)
 		return s;
 	mutex_lock(&w->env->mu);
@@ -266,15 +234,15 @@ static enum wombat_status mem_writer_write(struct env_writer *w, const void *dat
 
 static enum wombat_status mem_writer_flush(struct env_writer *w)
 {
-	return call(w->env, "writer_flush", w->path);
+	return mem_call(w->env, "writer_flush", w->path);
 }
 
 static enum wombat_status mem_writer_sync(struct env_writer *w)
 {
-	enum wombat_status s = call(w->env, "writer_sync", w->path);
+	enum wombat_status s = mem_call(w->env, "writer_sync", w->path);
 	if (s != WOMBAT_OK)
 		return s;
-	before_sync(w->env, w->path);
+	mem_before_sync(w->env, w->path);
 	mutex_lock(&w->env->mu);
 	s = buf_set(&w->file->durable, buf_slice(&w->file->live));
 	mutex_unlock(&w->env->mu);
@@ -285,9 +253,9 @@ static enum wombat_status mem_writer_close(struct env_writer *w)
 {
 	if (!w)
 		return WOMBAT_OK;
-	enum wombat_status s = call(w->env, "writer_close", w->path);
+	enum wombat_status s = mem_call(w->env, "writer_close", w->path);
 	mutex_lock(&w->env->mu);
-	file_unref(w->file);
+	mem_file_unref(w->file);
 	mutex_unlock(&w->env->mu);
 	mem_free(w);
 	return s;
@@ -295,16 +263,11 @@ static enum wombat_status mem_writer_close(struct env_writer *w)
 
 /* ---- Readers ------------------------------------------------------------------------------- */
 
-static enum wombat_status missing(const char *path)
-{
-	return fail(WOMBAT_NOT_FOUND, "opening %s: no such file", path);
-}
-
 static enum wombat_status mem_reader_open(struct env *env, const char *path, unsigned flags, struct env_reader **out)
 {
 	struct mem_env *m = mem_of(env);
 	(void)flags;
-	enum wombat_status s = call(m, "reader_open", path);
+	enum wombat_status s = mem_call(m, "reader_open", path);
 	if (s != WOMBAT_OK)
 		return s;
 	struct env_reader *r = mem_zalloc(sizeof *r);
@@ -313,7 +276,7 @@ static enum wombat_status mem_reader_open(struct env *env, const char *path, uns
 	r->env = m;
 	snprintf(r->path, sizeof r->path, "%s", path);
 	mutex_lock(&m->mu);
-	struct mem_name *n = find_live(m, path);
+	struct mem_name *n = mem_find_live(m, path);
 	if (n) {
 		r->file = n->live;
 		r->file->refs++;
@@ -321,7 +284,7 @@ static enum wombat_status mem_reader_open(struct env *env, const char *path, uns
 	mutex_unlock(&m->mu);
 	if (!r->file) {
 		mem_free(r);
-		return missing(path);
+		return mem_missing(path);
 	}
 	*out = r;
 	return WOMBAT_OK;
@@ -330,11 +293,11 @@ static enum wombat_status mem_reader_open(struct env *env, const char *path, uns
 static enum wombat_status mem_reader_read(struct env_reader *r, uint64_t offset, size_t size, void *scratch,
 					  const uint8_t **out)
 {
-	enum wombat_status s = call(r->env, "reader_read", r->path);
+	enum wombat_status s = mem_call(r->env, "reader_read", r->path);
 	if (s != WOMBAT_OK)
 		return s;
 	mutex_lock(&r->env->mu);
-	size_t have = file_bytes(r->file);
+	size_t have = mem_file_bytes(r->file);
 	if (offset > have || size > have - offset)
 		s = fail(WOMBAT_CORRUPTION, "%s ends before offset %llu", r->path, (unsigned long long)(offset + size));
 	else if (size)
@@ -355,7 +318,7 @@ static void mem_reader_prefetch(struct env_reader *r, uint64_t offset, size_t si
 static uint64_t mem_reader_size(const struct env_reader *r)
 {
 	mutex_lock(&r->env->mu);
-	uint64_t size = file_bytes(r->file);
+	uint64_t size = mem_file_bytes(r->file);
 	mutex_unlock(&r->env->mu);
 	return size;
 }
@@ -365,7 +328,7 @@ static void mem_reader_close(struct env_reader *r)
 	if (!r)
 		return;
 	mutex_lock(&r->env->mu);
-	file_unref(r->file);
+	mem_file_unref(r->file);
 	mutex_unlock(&r->env->mu);
 	mem_free(r);
 }
@@ -404,7 +367,7 @@ static enum wombat_status make_segment(struct mem_file *f, size_t size)
 static enum wombat_status mem_segment_open(struct env *env, const char *path, size_t size, struct env_segment **out)
 {
 	struct mem_env *m = mem_of(env);
-	enum wombat_status s = call(m, size ? "segment_create" : "segment_open", path);
+	enum wombat_status s = mem_call(m, size ? "segment_create" : "segment_open", path);
 	if (s != WOMBAT_OK)
 		return s;
 	struct mem_segment *seg = mem_zalloc(sizeof *seg);
@@ -413,7 +376,7 @@ static enum wombat_status mem_segment_open(struct env *env, const char *path, si
 	seg->env = m;
 	snprintf(seg->path, sizeof seg->path, "%s", path);
 	mutex_lock(&m->mu);
-	struct mem_name *n = find_live(m, path);
+	struct mem_name *n = mem_find_live(m, path);
 	if (size && n) {
 		s = fail(WOMBAT_IO, "opening %s: File exists", path);
 	} else if (size && !has_room(m, size)) {
@@ -424,7 +387,7 @@ static enum wombat_status mem_segment_open(struct env *env, const char *path, si
 		seg->file = n->live;
 		seg->file->refs++;
 	} else {
-		s = missing(path);
+		s = mem_missing(path);
 	}
 	if (s == WOMBAT_OK)
 		s = make_segment(seg->file, size);
@@ -432,11 +395,11 @@ static enum wombat_status mem_segment_open(struct env *env, const char *path, si
 		s = buf_set(&seg->file->durable, slice_make(seg->file->segment, size));
 	if (s != WOMBAT_OK && seg->file) {
 		if (size) { /* Half made: its name goes, as on a real file system. */
-			n = find_live(m, path);
-			file_unref(n->live);
+			n = mem_find_live(m, path);
+			mem_file_unref(n->live);
 			n->live = NULL;
 		}
-		file_unref(seg->file);
+		mem_file_unref(seg->file);
 	}
 	mutex_unlock(&m->mu);
 	if (s != WOMBAT_OK) {
@@ -452,7 +415,7 @@ static enum wombat_status mem_segment_write(struct env_segment *segment, uint64_
 {
 	struct mem_segment *s = (struct mem_segment *)segment;
 	assert(offset <= segment->size && size <= segment->size - offset);
-	enum wombat_status status = call(s->env, "segment_write", s->path);
+	enum wombat_status status = mem_call(s->env, "segment_write", s->path);
 	if (status == WOMBAT_OK)
 		memcpy(s->base.base + offset, data, size);
 	return status;
@@ -475,10 +438,10 @@ static void mem_segment_rest(struct env_segment *segment, uint64_t from, uint64_
 static enum wombat_status mem_segment_sync(struct env_segment *segment)
 {
 	struct mem_segment *s = (struct mem_segment *)segment;
-	enum wombat_status status = call(s->env, "segment_sync", s->path);
+	enum wombat_status status = mem_call(s->env, "segment_sync", s->path);
 	if (status != WOMBAT_OK)
 		return status;
-	before_sync(s->env, s->path);
+	mem_before_sync(s->env, s->path);
 	mutex_lock(&s->env->mu);
 	struct buf *durable = &s->file->durable;
 	status = buf_reserve(durable, s->base.size > durable->size ? s->base.size - durable->size : 0);
@@ -496,282 +459,9 @@ static void mem_segment_close(struct env_segment *segment)
 	if (!s)
 		return;
 	mutex_lock(&s->env->mu);
-	file_unref(s->file);
+	mem_file_unref(s->file);
 	mutex_unlock(&s->env->mu);
 	mem_free(s);
-}
-
-/* ---- Names --------------------------------------------------------------------------------- */
-
-/* The rename of a directory: of all names below it, at once and durably, which is stricter in nothing that matters: a
- * directory is looked into by its new name only. */
-static enum wombat_status rename_below(struct mem_env *m, const char *from, const char *to)
-{
-	size_t n = strlen(from);
-	bool found = false;
-	for (struct mem_name *a = m->names; a; a = a->next) {
-		char path[PATH_BYTES];
-		if (strncmp(a->path, from, n) != 0 || a->path[n] != '/')
-			continue;
-		int size = snprintf(path, sizeof path, "%s%s", to, a->path + n);
-		if (size < 0 || size >= PATH_BYTES)
-			return too_long(to);
-		memcpy(a->path, path, (size_t)size + 1);
-		found = true;
-	}
-	return found ? WOMBAT_OK : missing(from);
-}
-
-static enum wombat_status mem_link(struct env *env, const char *from, const char *to)
-{
-	struct mem_env *m = mem_of(env);
-	enum wombat_status s = call(m, "link", from);
-	if (s != WOMBAT_OK)
-		return s;
-	mutex_lock(&m->mu);
-	bool fits = strlen(to) < PATH_BYTES;
-	struct mem_name *a = find_live(m, from), *b = a && fits ? name_make(m, to) : NULL;
-	if (!a) {
-		s = missing(from);
-	} else if (!fits) {
-		s = too_long(to);
-	} else if (!b) {
-		s = fail_no_memory();
-	} else if (b->live) {
-		s = fail(WOMBAT_IO, "linking %s to %s: File exists", from, to);
-	} else {
-		b->live = a->live;
-		b->live->refs++;
-	}
-	mutex_unlock(&m->mu);
-	return s;
-}
-
-static enum wombat_status mem_rename(struct env *env, const char *from, const char *to)
-{
-	struct mem_env *m = mem_of(env);
-	enum wombat_status s = call(m, "rename", from);
-	if (s != WOMBAT_OK)
-		return s;
-	mutex_lock(&m->mu);
-	bool fits = strlen(to) < PATH_BYTES;
-	struct mem_name *a = find_live(m, from), *b = a && fits ? name_make(m, to) : NULL;
-	if (!a) {
-		s = rename_below(m, from, to);
-	} else if (!fits) {
-		s = too_long(to);
-	} else if (!b) {
-		s = fail_no_memory();
-	} else if (a != b) {
-		file_unref(b->live);
-		b->live = a->live;
-		a->live = NULL;
-	}
-	mutex_unlock(&m->mu);
-	return s;
-}
-
-static enum wombat_status mem_remove(struct env *env, const char *path)
-{
-	struct mem_env *m = mem_of(env);
-	enum wombat_status s = call(m, "remove", path);
-	if (s != WOMBAT_OK)
-		return s;
-	mutex_lock(&m->mu);
-	struct mem_name *n = find_live(m, path);
-	if (n) {
-		file_unref(n->live);
-		n->live = NULL;
-	}
-	mutex_unlock(&m->mu);
-	return n ? WOMBAT_OK : missing(path);
-}
-
-/* A directory is there while something is in it. */
-static bool is_dir(const struct mem_env *m, const char *path)
-{
-	size_t size = strlen(path);
-	for (const struct mem_name *n = m->names; n; n = n->next)
-		if (n->live && strncmp(n->path, path, size) == 0 && n->path[size] == '/')
-			return true;
-	return false;
-}
-
-static enum wombat_status mem_file_size(struct env *env, const char *path, uint64_t *out)
-{
-	struct mem_env *m = mem_of(env);
-	enum wombat_status s = call(m, "file_size", path);
-	if (s != WOMBAT_OK)
-		return s;
-	mutex_lock(&m->mu);
-	struct mem_name *n = find_live(m, path);
-	bool there = n || is_dir(m, path);
-	if (there)
-		*out = n ? file_bytes(n->live) : 0;
-	mutex_unlock(&m->mu);
-	return there ? WOMBAT_OK : missing(path);
-}
-
-static enum wombat_status mem_dir_create(struct env *env, const char *path)
-{
-	return call(mem_of(env), "dir_create", path);
-}
-
-static enum wombat_status mem_dir_remove(struct env *env, const char *path)
-{
-	return call(mem_of(env), "dir_remove", path);
-}
-
-/* The name below `dir`, NULL when the path is elsewhere. */
-static const char *name_in(const char *path, const char *dir)
-{
-	size_t n = strlen(dir);
-	return strncmp(path, dir, n) == 0 && path[n] == '/' && !strchr(path + n + 1, '/') ? path + n + 1 : NULL;
-}
-
-static enum wombat_status mem_dir_list(struct env *env, const char *path, void (*each)(void *arg, const char *name), void *arg)
-{
-	struct mem_env *m = mem_of(env);
-	struct buf names = { 0 };
-	enum wombat_status s = call(m, "dir_list", path);
-	if (s != WOMBAT_OK)
-		return s;
-	mutex_lock(&m->mu);
-	for (struct mem_name *n = m->names; n && s == WOMBAT_OK; n = n->next) {
-		const char *name = n->live ? name_in(n->path, path) : NULL;
-		if (name)
-			s = buf_append(&names, name, strlen(name) + 1);
-	}
-	mutex_unlock(&m->mu);
-	for (size_t at = 0; s == WOMBAT_OK && at < names.size; at += strlen((char *)names.data + at) + 1)
-		each(arg, (char *)names.data + at);
-	buf_done(&names);
-	return s;
-}
-
-static enum wombat_status mem_dir_sync(struct env *env, const char *path)
-{
-	struct mem_env *m = mem_of(env);
-	enum wombat_status s = call(m, "dir_sync", path);
-	if (s != WOMBAT_OK)
-		return s;
-	before_sync(m, path);
-	mutex_lock(&m->mu);
-	for (struct mem_name **p = &m->names, *n; (n = *p) != NULL;) {
-		if (name_in(n->path, path) && n->live != n->durable) {
-			file_unref(n->durable);
-			n->durable = n->live;
-			if (n->durable)
-				n->durable->refs++;
-		}
-		if (n->live || n->durable) {
-			p = &n->next;
-		} else { /* Gone on both sides. */
-			*p = n->next;
-			mem_free(n);
-		}
-	}
-	mutex_unlock(&m->mu);
-	return WOMBAT_OK;
-}
-
-static enum wombat_status mem_disk_space(struct env *env, const char *path, uint64_t *out_free, uint64_t *out_total)
-{
-	struct mem_env *m = mem_of(env);
-	enum wombat_status s = call(m, "disk_space", path);
-	if (s != WOMBAT_OK)
-		return s;
-	mutex_lock(&m->mu);
-	uint64_t used = 0;
-	for (const struct mem_name *n = m->names; n; n = n->next)
-		used += n->live ? file_bytes(n->live) : 0;
-	*out_total = m->capacity;
-	*out_free = used < m->capacity ? m->capacity - used : 0;
-	mutex_unlock(&m->mu);
-	return WOMBAT_OK;
-}
-
-/* ---- The lock ------------------------------------------------------------------------------ */
-
-static enum wombat_status take_lock(struct mem_env *m, const char *path, const char *note, bool shared,
-				    struct env_lock **out)
-{
-	enum wombat_status s = call(m, shared ? "lock_shared" : "lock", path);
-	if (s != WOMBAT_OK)
-		return s;
-	struct env_lock *l = mem_zalloc(sizeof *l);
-	if (!l)
-		return fail_no_memory();
-	l->env = m;
-	l->shared = shared;
-	snprintf(l->path, sizeof l->path, "%s", path);
-	snprintf(l->note, sizeof l->note, "%s", note);
-	mutex_lock(&m->mu);
-	for (struct env_lock *other = m->locks; other; other = other->next)
-		if (strcmp(other->path, path) == 0 && !(other->shared && l->shared))
-			s = fail(WOMBAT_BUSY, "%s is locked", path);
-	if (s == WOMBAT_OK) {
-		l->next = m->locks;
-		m->locks = l;
-	}
-	mutex_unlock(&m->mu);
-	if (s != WOMBAT_OK) {
-		mem_free(l);
-		return s;
-	}
-	*out = l;
-	return WOMBAT_OK;
-}
-
-static enum wombat_status mem_lock(struct env *env, const char *path, const char *note, struct env_lock **out)
-{
-	return take_lock(mem_of(env), path, note, false, out);
-}
-
-static enum wombat_status mem_lock_shared(struct env *env, const char *path, const char *note, struct env_lock **out)
-{
-	return take_lock(mem_of(env), path, note, true, out);
-}
-
-static enum wombat_status mem_lock_note(struct env_lock *l, const char *note)
-{
-	enum wombat_status s = call(l->env, "lock_note", l->path);
-	if (s != WOMBAT_OK)
-		return s;
-	mutex_lock(&l->env->mu);
-	snprintf(l->note, sizeof l->note, "%s", note);
-	mutex_unlock(&l->env->mu);
-	return WOMBAT_OK;
-}
-
-static void mem_unlock(struct env_lock *l)
-{
-	if (!l)
-		return;
-	mutex_lock(&l->env->mu);
-	struct env_lock **p = &l->env->locks;
-	while (*p != l)
-		p = &(*p)->next;
-	*p = l->next;
-	mutex_unlock(&l->env->mu);
-	mem_free(l);
-}
-
-static enum wombat_status mem_lock_holder(struct env *env, const char *path, struct buf *out)
-{
-	struct mem_env *m = mem_of(env);
-	enum wombat_status s = call(m, "lock_holder", path);
-	if (s != WOMBAT_OK)
-		return s;
-	s = fail(WOMBAT_NOT_FOUND, "%s is not locked", path);
-	mutex_lock(&m->mu);
-	struct env_lock *l = m->locks;
-	while (l && strcmp(l->path, path) != 0)
-		l = l->next;
-	if (l)
-		s = buf_append(out, l->note, strlen(l->note));
-	mutex_unlock(&m->mu);
-	return s;
 }
 
 /* ---- Clock --------------------------------------------------------------------------------- */
@@ -813,8 +503,8 @@ static void mem_env_free(struct env *env)
 	while (m->names) {
 		struct mem_name *n = m->names;
 		m->names = n->next;
-		file_unref(n->live);
-		file_unref(n->durable);
+		mem_file_unref(n->live);
+		mem_file_unref(n->durable);
 		mem_free(n);
 	}
 	mutex_done(&m->mu);
@@ -877,7 +567,7 @@ enum wombat_status env_mem_new(struct env **out)
 static enum wombat_status mix_bytes(const struct mem_file *f, struct random_state *r, struct buf *out)
 {
 	const uint8_t *live = f->segment ? f->segment : f->live.data;
-	size_t live_size = file_bytes(f), durable_size = f->durable.size;
+	size_t live_size = mem_file_bytes(f), durable_size = f->durable.size;
 	size_t low = live_size < durable_size ? live_size : durable_size;
 	size_t size = low + random_below(r, 4) * ((live_size > durable_size ? live_size : durable_size) - low) / 3;
 	enum wombat_status s = buf_reserve(out, size);
@@ -935,7 +625,7 @@ enum wombat_status env_mem_clone(struct env *env, enum env_mem_crash crash, uint
 		if (s != WOMBAT_OK)
 			break;
 		f->refs++; /* The opener's count becomes the durable name's, once more for this function. */
-		find(mem_of(copy), n->path)->durable = f;
+		mem_find(mem_of(copy), n->path)->durable = f;
 		s = clone_file(from, crash, &r, &f->live);
 		if (s == WOMBAT_OK)
 			s = buf_set(&f->durable, buf_slice(&f->live));
@@ -954,10 +644,10 @@ uint8_t *env_mem_bytes(struct env *env, const char *path, size_t *out_size)
 {
 	struct mem_env *m = mem_of(env);
 	mutex_lock(&m->mu);
-	struct mem_name *n = find_live(m, path);
+	struct mem_name *n = mem_find_live(m, path);
 	uint8_t *bytes = n ? (n->live->segment ? n->live->segment : n->live->live.data) : NULL;
 	if (n)
-		*out_size = file_bytes(n->live);
+		*out_size = mem_file_bytes(n->live);
 	mutex_unlock(&m->mu);
 	return bytes;
 }
