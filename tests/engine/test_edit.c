@@ -467,6 +467,50 @@ static void test_sparse(void **state)
 	db_world_done(&w);
 }
 
+/* A new value of less than a MiB keeps its holes when they are worth it: without them, and with small ones, it is whole. */
+static void test_holes_of_new_values(void **state)
+{
+	(void)state;
+	static const struct {
+		uint64_t size, data_at, data_size, punch_at, punch_size;
+		bool keeps_holes;
+	} cases[] = {
+		{ 128 << 10, 100000, 3, 0, 0, true },
+		{ (64 << 10) + 3, 64 << 10, 3, 0, 0, true },
+		{ (64 << 10) + 3, (64 << 10) - 1, 4, 0, 0, false }, /* a byte less */
+		{ 64 << 10, 0, 0, 0, 0, false },                    /* so small is every value whole */
+		{ 200000, 0, 200000, 0, 0, false },
+		{ 200000, 0, 200000, 50000, 64 << 10, true },
+		{ 200000, 0, 200000, 50000, 60000, false },
+	};
+	static uint8_t bytes[200000];
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct db_world w;
+		struct wombat_record record;
+		db_world_init(&w, small);
+		values_fill(bytes, sizeof bytes, (unsigned)i);
+		struct wombat_edit *e = edit_open(&w, "k");
+		assert_ok(wombat_edit_truncate(e, cases[i].size));
+		if (cases[i].data_size)
+			assert_ok(wombat_edit_write(e, cases[i].data_at, bytes, (size_t)cases[i].data_size));
+		if (cases[i].punch_size)
+			assert_ok(wombat_edit_punch(e, cases[i].punch_at, cases[i].punch_size));
+		commit(e);
+		wombat_edit_close(e);
+		assert_ok(wombat_get(w.db, NULL, WOMBAT_USER, WOMBAT_STR("k"), &record));
+		assert_int_equal(record.value_size, cases[i].size);
+		uint64_t data = cases[i].data_size - cases[i].punch_size;
+		assert_int_equal(record.stored_size, cases[i].keeps_holes ? data : cases[i].size);
+		for (uint64_t at = 0; at < cases[i].size; at++) {
+			bool is_data = at >= cases[i].data_at && at < cases[i].data_at + cases[i].data_size &&
+				       !(at >= cases[i].punch_at && at < cases[i].punch_at + cases[i].punch_size);
+			assert_int_equal(record.value.data[at], is_data ? bytes[at - cases[i].data_at] : 0);
+		}
+		wombat_record_release(&record);
+		db_world_done(&w);
+	}
+}
+
 static void test_conflicts(void **state)
 {
 	(void)state;
@@ -836,6 +880,7 @@ int main(void)
 		cmocka_unit_test(test_model),
 		cmocka_unit_test(test_small_change_writes_little),
 		cmocka_unit_test(test_sparse),
+		cmocka_unit_test(test_holes_of_new_values),
 		cmocka_unit_test(test_conflicts),
 		cmocka_unit_test(test_copy_is_of_what_was_opened),
 		cmocka_unit_test(test_move),
