@@ -73,7 +73,7 @@ refused "Invalid argument" bash -c "echo block_cache_size=lots >$c/config"
 refused "Invalid argument" bash -c "echo just words >$c/config"
 refused "Numerical result out of range" bash -c "echo bloom_false_positive=0.9 >$c/config"
 refused "Operation not permitted" bash -c "echo use_mmap=true >$c/config"
-refused "Argument list too long" bash -c "head -c 5000 /dev/zero | tr '\\0' '#' | dd of=$c/config bs=8192 status=none"
+refused "Argument list too long" bash -c "head -c 5000 /dev/zero | tr '\\0' '#' | dd iflag=fullblock of=$c/config bs=8192 status=none"
 # One write of two lines, of which the second is bad: neither acts. (A shell would write them one by one.)
 printf 'block_cache_size=8M\nno_such_option=1\n' >"$dir/two"
 refused "Invalid argument" dd if="$dir/two" of="$c/config" bs=4096 conv=notrunc status=none

@@ -197,7 +197,7 @@ static void used_entries_outlive_others(bool peeks)
 	enum { ROOM = 100, NEW = 30, ROUNDS = 20 };
 	struct lru *c = cache_of(ROOM * COST, 1);
 	struct value values[ROOM + ROUNDS * NEW] = { 0 };
-	struct lru_hint hints[ROOM] = { { NULL } };
+	struct lru_hint hints[ROOM] = { { .handle = NULL } };
 	if (peeks)
 		lru_allow_peeks(c);
 	fill(c, values, 0, ROOM);
@@ -330,7 +330,7 @@ static void test_hints(void **state)
 	enum { COUNT = 300, ROOM = 20 };
 	struct lru *c = cache_of(ROOM * COST, 1);
 	struct value values[COUNT] = { 0 }, first = { 0 };
-	struct lru_hint hint = { NULL }, hints[COUNT] = { { NULL } };
+	struct lru_hint hint = { .handle = NULL }, hints[COUNT] = { { .handle = NULL } };
 	assert_null(lru_lookup_hinted(c, key_of(1000), &hint));
 	lru_release(c, insert(c, &first, 1000, CHARGE));
 	for (int i = 0; i < 3; i++) { /* found by its key, then by the hint */
@@ -364,7 +364,7 @@ static void test_peeks(void **state)
 	(void)state;
 	struct lru *c = cache_of(2 * COST, 1);
 	struct value values[8] = { 0 };
-	struct lru_hint hint = { NULL };
+	struct lru_hint hint = { .handle = NULL };
 	lru_allow_peeks(c);
 	assert_true(readers_enter());
 	assert_null(lru_peek(key_of(0), &hint));
