@@ -229,28 +229,23 @@ static int set_group(struct mount_options *o, const char *value, char *sentence,
 	return 0;
 }
 
+static int set_copy(char **field, const char *value, char *sentence, size_t cap)
+{
+	char *copy = strdup(value);
+	if (!copy)
+		return no_memory(sentence, cap);
+	free(*field);
+	*field = copy;
+	return 0;
+}
+
 static int set_ctldir(struct mount_options *o, const char *value, char *sentence, size_t cap)
 {
 	if (!keypath_ctldir_is_valid(value))
 		return usage_error(sentence, cap,
 			"option ctldir: \"%s\" cannot name the control directory (one name without '/' and '%%', at most %d bytes)",
 			value, KEYPATH_CTLDIR_MAX);
-	char *copy = strdup(value);
-	if (!copy)
-		return no_memory(sentence, cap);
-	free(o->ctldir);
-	o->ctldir = copy;
-	return 0;
-}
-
-static int set_fsname(struct mount_options *o, const char *value, char *sentence, size_t cap)
-{
-	char *copy = strdup(value);
-	if (!copy)
-		return no_memory(sentence, cap);
-	free(o->fsname);
-	o->fsname = copy;
-	return 0;
+	return set_copy(&o->ctldir, value, sentence, cap);
 }
 
 /* What is known beyond the options' values while a command line is read. */
@@ -323,7 +318,7 @@ static int set_row(struct parse *p, const struct option_row *row, const char *va
 	case KIND_CTLDIR:
 		return set_ctldir(o, value, p->sentence, p->cap);
 	case KIND_FSNAME:
-		return set_fsname(o, value, p->sentence, p->cap);
+		return set_copy(&o->fsname, value, p->sentence, p->cap);
 	case KIND_COMMIT:
 		return set_commit(p, value);
 	case KIND_LOG:
