@@ -160,8 +160,10 @@ void neighbours_wait(struct mount *m, const struct node *n)
 {
 	if (m->neighbours && m->neighbours->putting == n)
 		service_may_block();
-	while (m->neighbours && m->neighbours->putting == n)
+	while (m->neighbours && m->neighbours->putting == n) {
 		pthread_cond_wait(&m->neighbours->put, &m->nodes->mu);
+		mount_may_change(m);
+	}
 }
 
 /* Goes on behind the job's position. False: what was read was not in the directory's order. */

@@ -24,9 +24,9 @@ struct reply {
 struct ahead {
 	struct reply reply;  /* no data: there is none */
 	uint64_t offset, sessions;
-	bool was_vain;       /* one was made for nothing: no more are made for this reader */
+	unsigned rest;       /* after one that was made for nothing: so many are not made ahead */
 };
-enum { NODES_AHEAD = 2048 };
+enum { NODES_AHEAD = 2048, VAIN_REST = 8 };
 
 /* An open control directory needs no listing of its own. All are in a list: a lazy unmount may close them for good
  * without telling. */
@@ -220,14 +220,18 @@ static void list_ahead(struct mount *m, struct open_dir *o, size_t size)
 {
 	struct ahead *a = &o->ahead;
 	struct reply *r = &a->reply;
-	if (a->was_vain || is_asked(m))
+	if (a->rest) {
+		a->rest--;
+		return;
+	}
+	if (is_asked(m))
 		return;
 	a->offset = dir_offset(o->listing);
 	*r = (struct reply){ .data = malloc(size), .size = size, .nodes = malloc(NODES_AHEAD * sizeof(struct node *)) };
 	int error = r->data && r->nodes ? fill_listing(m, NULL, o->listing, a->offset, true, r) : ENOMEM;
 	a->sessions = mount_outer(m)->nodes->sessions;
 	if (error) {
-		a->was_vain = true;
+		a->rest = VAIN_REST;
 		drop_ahead(m, a);
 	}
 }
@@ -239,7 +243,7 @@ static bool take_ahead(struct mount *m, struct open_dir *o, uint64_t offset, siz
 	if (!a->reply.data)
 		return false;
 	if (!plus || a->offset != offset || a->reply.size != size || a->sessions != mount_outer(m)->nodes->sessions) {
-		a->was_vain = true;
+		a->rest = VAIN_REST;
 		drop_ahead(m, a);
 		return false;
 	}
